@@ -1,0 +1,1 @@
+"""Update and telemetry agent for a device."""

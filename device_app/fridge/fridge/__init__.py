@@ -1,0 +1,1 @@
+"""The refrigerator's control loop and panel."""

@@ -1,0 +1,1 @@
+"""A local server that speaks Azure IoT Hub's protocols."""

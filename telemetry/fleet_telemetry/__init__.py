@@ -1,0 +1,1 @@
+"""Collector of usage and crashes from an Event Hubs-compatible endpoint."""
