@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fridge-agent`: run (the agent), run-app (the launcher), status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from . import VERSION
+from .config import Config, load
+from .durable import read_json
+from .errors import AgentError
+from .launcher import Launcher
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; the exit status. A failure a person can mend is one sentence on stderr and status 1."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("azure").setLevel(logging.ERROR)
+    logging.getLogger("tuf").setLevel(logging.WARNING)
+    try:
+        return int(args.command(load(args.config)))
+    except AgentError as exc:
+        print(f"fridge-agent: {exc.text}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fridge-agent", description=__doc__)
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--config", type=Path, default=Path("/etc/fridge-agent/agent.toml"), metavar="FILE")
+    commands = parser.add_subparsers(required=True)
+    for name, command, text in (
+        ("run", _run, "serve: update the device and send its telemetry"),
+        ("run-app", _run_app, "run the app of the current release, and again when the release changes"),
+        ("status", _status, "print the update's state as JSON"),
+    ):
+        commands.add_parser(name, help=text).set_defaults(command=command)
+    return parser
+
+
+def _run(config: Config) -> int:
+    from .agent import Agent  # the SDKs cost a second and 30 MB that the other commands need not pay
+
+    agent = Agent(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    agent.run()
+    return 0
+
+
+def _run_app(config: Config) -> int:
+    return Launcher(config).run()
+
+
+def _status(config: Config) -> int:
+    print(json.dumps(read_json(config.paths.state / "update.json") or {"phase": "idle"}, indent=2, sort_keys=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
