@@ -1,1 +1,2 @@
-"""Collector of usage and crashes from an Event Hubs-compatible endpoint."""
+# SPDX-License-Identifier: Apache-2.0
+"""Collects the fleet's usage and crashes from an Event Hubs-compatible endpoint into SQLite."""

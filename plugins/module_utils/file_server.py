@@ -1,0 +1,322 @@
+# Copyright: (c) 2026, The iotops.fleet project
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plain file server as a publisher sees it: list, read, and replace a file without a torn moment.
+
+One class a protocol behind :class:`FileServer`: ftp, ftps (explicit TLS), sftp (paramiko), file (a local folder).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ftplib
+import io
+import os
+import socket
+import ssl
+import stat
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+TEMPORARY = ".upload-"
+
+
+class FileServerError(Exception):
+    """The server refused or broke off; the text names host, file and reason."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """How to reach a server. `host_key` is the OpenSSH public key line (``ssh-ed25519 AAAA...``) for sftp."""
+
+    url: str
+    username: str = "anonymous"
+    password: str = ""
+    ca_file: str | None = None
+    host_key: str | None = None
+    timeout: float = 30.0
+
+
+class FileServer(ABC):
+    """Files below the URL's path. Names are relative, with ``/``."""
+
+    def __init__(self, login: Login) -> None:
+        self.login = login
+        self.url = urlsplit(login.url)
+        self.base = unquote(self.url.path).rstrip("/")
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Every file below the base with its size in bytes; {} where the base is not there yet."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A whole small file; b'' where there is none."""
+
+    @abstractmethod
+    def put(self, name: str, source: BinaryIO, size: int) -> None:
+        """Upload under a temporary name, check the size that arrived, then rename over `name`."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file; none there is fine."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+def temporary(name: str) -> str:
+    folder, _, base = name.rpartition("/")
+    return f"{folder}/{TEMPORARY}{base}".lstrip("/")
+
+
+def _check(name: str, arrived: int | None, size: int) -> None:
+    if arrived is not None and arrived != size:
+        raise FileServerError(f"{name}: {arrived} of {size} bytes arrived")
+
+
+class FtpServer(FileServer):
+    """FTP with MLSD (RFC 3659) or, where a server lacks it, NLST and SIZE."""
+
+    def __init__(self, login: Login) -> None:
+        super().__init__(login)
+        self._client = self._connect()
+        self._client.connect(self.url.hostname or "localhost", self.url.port or 21)
+        self._client.login(login.username, login.password)
+        self._secure()
+        self._client.voidcmd("TYPE I")
+        self._folders: set[str] = set()
+
+    def _connect(self) -> ftplib.FTP:
+        return ftplib.FTP(timeout=self.login.timeout)
+
+    def _secure(self) -> None:
+        """Nothing to secure on plain FTP: the metadata's signatures protect what is published."""
+
+    def sizes(self) -> dict[str, int]:
+        return dict(self._walk(""))
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        for name, facts in self._entries(folder):
+            path = f"{folder}/{name}".lstrip("/")
+            if facts.get("type") == "dir":
+                yield from self._walk(path)
+            elif facts.get("type") == "file":
+                yield path, int(facts.get("size", -1))
+
+    def _entries(self, folder: str) -> list[tuple[str, dict[str, str]]]:
+        try:
+            return list(self._client.mlsd(self._path(folder) or "/"))
+        except ftplib.error_perm as exc:
+            if str(exc)[:3] in ("550", "501"):
+                return []
+            raise
+
+    def read(self, name: str) -> bytes:
+        data = io.BytesIO()
+        try:
+            self._client.retrbinary(f"RETR {self._path(name)}", data.write)
+        except ftplib.error_perm as exc:
+            if str(exc).startswith("550"):
+                return b""
+            raise
+        return data.getvalue()
+
+    def put(self, name: str, source: BinaryIO, size: int) -> None:
+        self._make_folders(name)
+        new = temporary(name)
+        self._client.storbinary(f"STOR {self._path(new)}", source, blocksize=1 << 18)
+        _check(name, self._client.size(self._path(new)), size)
+        self._client.rename(self._path(new), self._path(name))
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(ftplib.error_perm):
+            self._client.delete(self._path(name))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, EOFError, ftplib.Error):
+            self._client.quit()
+
+    def _path(self, name: str) -> str:
+        return f"{self.base}/{name}".strip("/")
+
+    def _make_folders(self, name: str) -> None:
+        parts = self._path(name).split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            folder = "/".join(parts[:depth])
+            if folder not in self._folders:
+                with contextlib.suppress(ftplib.error_perm):  # it is there already
+                    self._client.mkd(folder)
+                self._folders.add(folder)
+
+
+class _ReusingFtpTls(ftplib.FTP_TLS):
+    """Explicit FTPS whose data connections resume the control connection's session, as vsftpd demands."""
+
+    def ntransfercmd(self, cmd: str, rest: Any = None) -> tuple[socket.socket, int | None]:
+        connection, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        session = self.sock.session if isinstance(self.sock, ssl.SSLSocket) else None
+        return self.context.wrap_socket(connection, server_hostname=self.host, session=session), size
+
+
+class FtpsServer(FtpServer):
+    """Explicit FTPS; the certificate is verified against `ca_file` or the system's authorities."""
+
+    def _connect(self) -> ftplib.FTP:
+        context = ssl.create_default_context(cafile=self.login.ca_file)
+        return _ReusingFtpTls(timeout=self.login.timeout, context=context)
+
+    def _secure(self) -> None:
+        if isinstance(self._client, ftplib.FTP_TLS):
+            self._client.prot_p()
+
+
+class SftpServer(FileServer):
+    """SFTP through paramiko, to a server whose host key is pinned."""
+
+    def __init__(self, login: Login) -> None:
+        super().__init__(login)
+        import paramiko  # noqa: PLC0415 - only sftp needs it
+
+        if not login.host_key:
+            raise FileServerError("sftp needs host_key, the server's public key line: an unknown server is not trusted")
+        kind, _, rest = login.host_key.partition(" ")
+        expected = paramiko.PKey.from_type_string(kind, base64.b64decode(rest.split(" ")[0]))
+        host, port = self.url.hostname or "localhost", self.url.port or 22
+        self._ssh = paramiko.Transport(socket.create_connection((host, port), timeout=login.timeout))
+        self._ssh.start_client(timeout=login.timeout)
+        if self._ssh.get_remote_server_key() != expected:
+            self._ssh.close()
+            raise FileServerError(f"{host}:{port} shows another host key than the pinned one: not sent anything")
+        self._ssh.auth_password(login.username, login.password)
+        client = paramiko.SFTPClient.from_transport(self._ssh)
+        if client is None:
+            raise FileServerError(f"{host}:{port} offers no sftp")
+        self._client = client
+
+    def sizes(self) -> dict[str, int]:
+        return dict(self._walk(""))
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        try:
+            entries = self._client.listdir_attr(self._path(folder))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = f"{folder}/{entry.filename}".lstrip("/")
+            if stat.S_ISDIR(entry.st_mode or 0):
+                yield from self._walk(path)
+            else:
+                yield path, entry.st_size or 0
+
+    def read(self, name: str) -> bytes:
+        try:
+            with self._client.open(self._path(name), "rb") as source:
+                source.prefetch()
+                return bytes(source.read())
+        except FileNotFoundError:
+            return b""
+
+    def put(self, name: str, source: BinaryIO, size: int) -> None:
+        self._make_folders(name)
+        new = self._path(temporary(name))
+        attributes = self._client.putfo(source, new, file_size=size, confirm=True)
+        _check(name, attributes.st_size, size)
+        self._client.posix_rename(new, self._path(name))
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._client.remove(self._path(name))
+
+    def close(self) -> None:
+        self._ssh.close()
+
+    def _path(self, name: str) -> str:
+        return f"{self.base.lstrip('/')}/{name}".strip("/") or "."
+
+    def _make_folders(self, name: str) -> None:
+        parts = self._path(name).split("/")[:-1]
+        for depth in range(1, len(parts) + 1):
+            with contextlib.suppress(OSError):  # it is there already
+                self._client.mkdir("/".join(parts[:depth]))
+
+
+class LocalFolder(FileServer):
+    """A folder: a mounted share, or the root of a web server on this machine."""
+
+    def sizes(self) -> dict[str, int]:
+        found = {}
+        for folder, _, files in os.walk(self.base):
+            for file in files:
+                path = os.path.join(folder, file)
+                found[os.path.relpath(path, self.base)] = os.path.getsize(path)
+        return found
+
+    def read(self, name: str) -> bytes:
+        try:
+            with open(os.path.join(self.base, name), "rb") as source:
+                return source.read()
+        except FileNotFoundError:
+            return b""
+
+    def put(self, name: str, source: BinaryIO, size: int) -> None:
+        final = os.path.join(self.base, name)
+        os.makedirs(os.path.dirname(final), exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=os.path.dirname(final), prefix=TEMPORARY, delete=False) as out:
+            while chunk := source.read(1 << 20):
+                out.write(chunk)
+            _check(name, out.tell(), size)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(out.name, 0o644)
+        os.replace(out.name, final)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.base, name))
+
+
+_BY_SCHEME: dict[str, type[FileServer]] = {
+    "ftp": FtpServer,
+    "ftps": FtpsServer,
+    "sftp": SftpServer,
+    "file": LocalFolder,
+}
+
+
+@contextlib.contextmanager
+def connect(login: Login) -> Iterator[FileServer]:
+    """The server behind `login`, for the length of a `with`.
+
+    Raises:
+        FileServerError: unknown scheme, no connection, refused log-in, or a failure inside the `with`.
+    """
+    parts = urlsplit(login.url)
+    if parts.scheme not in _BY_SCHEME:
+        raise FileServerError(f"url: '{parts.scheme}' is not one of {', '.join(_BY_SCHEME)}")
+    where = f"file server {parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    server = None
+    try:
+        server = _BY_SCHEME[parts.scheme](login)
+        yield server
+    except FileServerError as exc:
+        raise FileServerError(f"{where}: {exc}") from exc
+    except ssl.SSLCertVerificationError as exc:
+        raise FileServerError(f"{where}: its certificate is not trusted ({exc.verify_message}); check ca_file") from exc
+    except ftplib.error_perm as exc:
+        hint = "; check username and password" if str(exc).startswith("530") else ""
+        raise FileServerError(f"{where}: it answered {exc}{hint}") from exc
+    except (OSError, EOFError, ftplib.Error) as exc:
+        raise FileServerError(f"{where}: {exc or type(exc).__name__}; is it running and reachable?") from exc
+    except Exception as exc:
+        if type(exc).__module__.startswith("paramiko"):
+            raise FileServerError(f"{where}: {exc or type(exc).__name__}; check username and password") from exc
+        raise
+    finally:
+        if server is not None:
+            server.close()

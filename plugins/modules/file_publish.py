@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The iotops.fleet project
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: file_publish
+short_description: Publish an update repository on a plain file server
+version_added: 0.1.0
+description:
+  - Brings a file server (FTP, FTPS, SFTP or a folder) to the content of a local update repository as kept by
+    M(iotops.fleet.update_repository).
+  - Every file goes up under a temporary name, is checked, and is renamed. C(metadata/timestamp.json) goes last, so
+    devices see the old repository or the new one and nothing between, even when the upload is killed.
+author: The iotops.fleet project (@iotops-fleet)
+options:
+  state:
+    description: V(present) makes sure that everything is there.
+    type: str
+    choices: [present]
+    default: present
+  src:
+    description: Folder of the repository.
+    type: path
+    required: true
+  url:
+    description: >-
+      Where to: C(ftp://host:port/path), C(ftps://) (explicit TLS with session reuse), C(sftp://) or C(file:///path).
+    type: str
+    required: true
+  username:
+    description: User name at the server.
+    type: str
+    default: anonymous
+  password:
+    description: Password at the server.
+    type: str
+    default: ""
+  ca_file:
+    description: PEM of the authority behind the server's certificate, for FTPS with a private one.
+    type: path
+  host_key:
+    description: The server's public key line, needed for SFTP.
+    type: str
+  timeout:
+    description: Seconds to wait for one answer of the server.
+    type: int
+    default: 30
+attributes:
+  check_mode:
+    support: full
+    description: Compares with the server, uploads nothing.
+  diff_mode:
+    support: full
+    description: Lists the files that go up.
+  idempotent:
+    support: full
+    description: What is there stays.
+"""
+
+EXAMPLES = r"""
+- name: Publish
+  iotops.fleet.file_publish:
+    src: "{{ local_dir }}/repository"
+    url: ftps://files.example.com/fridge
+    username: publisher
+    password: "{{ vault_file_server_password }}"
+"""
+
+RETURN = r"""
+uploaded:
+  description: Files that were uploaded (in check mode, would be), in order.
+  returned: success
+  type: list
+  elements: str
+removed:
+  description: Leftovers of killed uploads that were removed.
+  returned: success
+  type: list
+  elements: str
+present:
+  description: How many files were there already.
+  returned: success
+  type: int
+"""
+
+from typing import NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.file_server import FileServerError, Login, connect
+from ..module_utils.publishing import plan, upload
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present"], "default": "present"},
+            "src": {"type": "path", "required": True},
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str", "default": "anonymous"},
+            "password": {"type": "str", "default": "", "no_log": True},
+            "ca_file": {"type": "path"},
+            "host_key": {"type": "str", "no_log": False},
+            "timeout": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    login = Login(p["url"], p["username"], p["password"], p["ca_file"], p["host_key"], p["timeout"])
+    try:
+        with connect(login) as server:
+            todo = plan(p["src"], server)
+            if todo.changed and not module.check_mode:
+                upload(p["src"], server, todo)
+    except FileServerError as exc:
+        module.fail_json(msg=str(exc))
+    lines = "".join(f"{name}\n" for name in todo.upload)
+    module.exit_json(
+        changed=todo.changed,
+        uploaded=todo.upload,
+        removed=todo.leftovers,
+        present=todo.present,
+        diff={"before": "", "after": lines} if todo.changed else {},
+    )
+
+
+if __name__ == "__main__":
+    main()
