@@ -26,7 +26,9 @@ def difference(current: Document, patch: Document) -> Document:
             inner = difference(found, wanted)
             if inner:
                 changes[key] = inner
-        elif not same(found, _without_nulls(wanted)) and not _only_deletes(wanted):
+        elif found is _NOTHING and _only_deletes(wanted):
+            continue
+        elif not same(found, _without_nulls(wanted)):
             changes[key] = wanted
     return changes
 

@@ -51,4 +51,4 @@ class Patience:
     @staticmethod
     def _wait(attempt: int) -> float:
         # half fixed, half random: many controllers throttled together must not come back together
-        return min(_LONGEST, _FIRST * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+        return float(min(_LONGEST, _FIRST * 2.0 ** (attempt - 1))) * random.uniform(0.5, 1.0)  # noqa: S311

@@ -1,0 +1,117 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The iotops.fleet project
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: iothub_twin
+short_description: Set tags and desired properties of device twins
+version_added: 0.1.0
+description:
+  - Merges tags and desired properties into the twins of a list of devices, and only where something differs.
+  - Nothing is written if one of the devices is not registered.
+  - For a whole ring M(iotops.fleet.iothub_configuration) does it with one document; this module is for single devices.
+author:
+  - The iotops.fleet project (@iotops-fleet)
+extends_documentation_fragment:
+  - iotops.fleet.iothub
+  - iotops.fleet.attributes
+  - iotops.fleet.attributes.actiongroup_iothub
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  devices:
+    description: Ids of the devices. The same change is made to each.
+    type: list
+    elements: str
+    required: true
+  tags:
+    description: Tags to merge (JSON merge patch). A null deletes, what is not named stays.
+    type: dict
+    default: {}
+  desired:
+    description: Desired properties to merge (JSON merge patch). A null deletes, what is not named stays.
+    type: dict
+    default: {}
+seealso:
+  - module: iotops.fleet.iothub_configuration
+"""
+
+EXAMPLES = r"""
+- name: Move two refrigerators to the beta ring
+  iotops.fleet.iothub_twin:
+    connection_string: "{{ iothub_connection_string }}"
+    devices: [fridge-0001, fridge-0002]
+    tags:
+      ring: beta
+
+- name: Ask one refrigerator for a diagnosis, and withdraw an old request
+  iotops.fleet.iothub_twin:
+    devices: [fridge-0001]
+    desired:
+      fridge:
+        diagnosis: {id: d-17, level: full}
+        old_request: null
+"""
+
+RETURN = r"""
+devices:
+  description: The devices, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Device id.
+      type: str
+      sample: fridge-0001
+    state:
+      description: Whether the twin differed, V(changed) or V(unchanged).
+      type: str
+      sample: changed
+    patch:
+      description: What was (or in check mode would be) merged, the smallest patch that does it.
+      type: dict
+      contains:
+        tags:
+          description: Part of O(tags) that differed.
+          type: dict
+        desired:
+          description: Part of O(desired) that differed.
+          type: dict
+      sample: {tags: {ring: beta}, desired: {}}
+"""
+
+import typing as t
+
+from ..module_utils.iothub_module import AnsibleModule, Hub, Result, options, run
+from ..module_utils.iothub_twins import TwinPatch, TwinPatcher
+
+
+def main() -> t.NoReturn:
+    """Read the options, patch the twins, exit."""
+    module = AnsibleModule(
+        argument_spec=options(
+            devices={"type": "list", "elements": "str", "required": True},
+            tags={"type": "dict", "default": {}},
+            desired={"type": "dict", "default": {}},
+        ),
+        supports_check_mode=True,
+    )
+
+    def work(hub: Hub) -> Result:
+        patch = TwinPatch(module.params["tags"], module.params["desired"])
+        return TwinPatcher(hub, module.check_mode).apply(module.params["devices"], patch)
+
+    run(module, work)
+
+
+if __name__ == "__main__":
+    main()
