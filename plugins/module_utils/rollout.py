@@ -26,7 +26,29 @@ class Gate:
     failures_max: int = 0
 
 
-def device(twin: dict[str, Any], release: dict[str, Any], announced_at: str | None) -> dict[str, Any]:
+def release_of(configurations: list[dict[str, Any]], ring: str, wanted: str | None) -> dict[str, Any] | None:
+    """The release that `ring` has been offered last (or the one with id `wanted`), from the hub's configurations.
+
+    A release's configuration carries it in its labels; of several, the highest priority is the one in force.
+    """
+    mine = [found for found in configurations if (found.get("labels") or {}).get("ring") == ring]
+    if wanted:
+        mine = [found for found in mine if found["labels"].get("release") == wanted]
+    if not mine:
+        return None
+    best = max(mine, key=lambda found: (found.get("priority", 0), found.get("createdTimeUtc") or ""))
+    labels = best["labels"]
+    return {
+        "id": labels.get("release", ""),
+        "version": labels.get("version", ""),
+        "commit": labels.get("commit", ""),
+        "manifest": labels.get("manifest", ""),
+        "configuration": best["id"],
+        "announced_at": _seconds(best.get("createdTimeUtc")),
+    }
+
+
+def device(twin: dict[str, Any], release: dict[str, Any]) -> dict[str, Any]:
     """One device's row of the report, from its twin as the hub's query returns it."""
     update = _update(twin)
     mine = update.get("release") == release["id"]
@@ -41,7 +63,7 @@ def device(twin: dict[str, Any], release: dict[str, Any], announced_at: str | No
         "progress": update.get("progress", 0) if mine else 0,
         "attempts": update.get("attempts", 0) if mine else 0,
         "blind_s": update.get("blind_s") if mine else None,
-        "announced_at": announced_at,
+        "announced_at": release["announced_at"],
         "changed_at": changed,
         "succeeded_at": changed if state in DONE else None,
         "error": update.get("error") if mine else None,
@@ -74,6 +96,11 @@ def _update(twin: dict[str, Any]) -> dict[str, Any]:
     for key in ("fridge", "update"):
         found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _seconds(text: Any) -> str | None:
+    """The hub's time without its fractions, which differ between hubs."""
+    return f"{text[:19]}Z" if isinstance(text, str) and len(text) >= 19 else None
 
 
 def _iso(seconds: Any) -> str | None:

@@ -19,7 +19,6 @@ from .store import Store
 log = logging.getLogger(__name__)
 _DEVICE = b"iothub-connection-device-id"
 _SOURCE = b"iothub-message-source"
-_START = "-1"
 
 
 class Collector:
@@ -42,7 +41,7 @@ class Collector:
         """Receive until `stop`; the SDK reconnects by itself, this starts it again where it gives up."""
         wait = 1.0
         while not self._stopped.is_set():
-            options = {"connection_verify": str(self._ca_file)} if self._ca_file else {}
+            options: dict[str, Any] = {"connection_verify": str(self._ca_file)} if self._ca_file else {}
             self._client = EventHubConsumerClient.from_connection_string(
                 self._connection_string, consumer_group=self._group, **options
             )
@@ -52,7 +51,7 @@ class Collector:
                     self._client.receive(
                         on_event=self._on_event,
                         on_error=self._on_error,
-                        starting_position=_Positions(positions),
+                        starting_position=positions,  # a partition not in it: from the beginning
                         starting_position_inclusive=False,
                         max_wait_time=None,
                     )
@@ -77,13 +76,6 @@ class Collector:
     def _on_error(self, context: Any, error: Exception) -> None:
         where = f"partition {context.partition_id}" if context else "the event hub"
         log.warning("%s: %s", where, error)
-
-
-class _Positions(dict[str, Any]):
-    """Where to begin by partition: after what is stored, else at the very beginning."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return super().get(key, _START)
 
 
 def _decoded(value: Any) -> str:

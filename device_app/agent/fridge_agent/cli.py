@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fridge-agent`: run (the agent), run-app (the launcher), status."""
+"""`fridge-agent`: run (the agent), run-app (the launcher), flash (a first release, at the bench), status."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from . import VERSION
-from .config import Config, load
+from .config import Config, Paths, load
 from .durable import read_json
-from .errors import AgentError
+from .errors import AgentError, BadRelease
 from .launcher import Launcher
 
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("azure").setLevel(logging.ERROR)
     logging.getLogger("tuf").setLevel(logging.WARNING)
     try:
-        return int(args.command(load(args.config)))
+        return int(args.command(args))
     except AgentError as exc:
         print(f"fridge-agent: {exc.text}", file=sys.stderr)
         return 1
@@ -40,8 +41,19 @@ def _parser() -> argparse.ArgumentParser:
         ("run-app", _run_app, "run the app of the current release, and again when the release changes"),
         ("status", _status, "print the update's state as JSON"),
     ):
-        commands.add_parser(name, help=text).set_defaults(command=command)
+        commands.add_parser(name, help=text).set_defaults(command=_with_config(command))
+    flash = commands.add_parser("flash", help="install a built release from a folder, without hub or server")
+    flash.add_argument("--manifest", type=Path, required=True, help="the release's manifest.json")
+    flash.add_argument("--objects", type=Path, required=True, help="folder that the manifest's layer paths are below")
+    flash.add_argument("--base", type=Path, required=True, help="where to: for example /opt/fridge")
+    flash.add_argument("--platform", required=True)
+    flash.add_argument("--hardware", default="fridge-panel")
+    flash.set_defaults(command=_flash)
     return parser
+
+
+def _with_config(command: Callable[[Config], int]) -> Callable[[argparse.Namespace], int]:
+    return lambda args: command(load(args.config))
 
 
 def _run(config: Config) -> int:
@@ -56,6 +68,22 @@ def _run(config: Config) -> int:
 
 def _run_app(config: Config) -> int:
     return Launcher(config).run()
+
+
+def _flash(args: argparse.Namespace) -> int:
+    """What a factory or a test bench does: whoever holds the medium is trusted, hashes are checked all the same."""
+    from . import install, manifest
+
+    paths = Paths(args.base, args.base, args.base)
+    try:
+        release = manifest.parse(args.manifest.read_bytes(), args.platform, args.hardware)
+    except OSError as exc:
+        raise BadRelease(f"cannot read {args.manifest}: {exc.strerror}") from exc
+    with install.exclusive(paths):
+        folder = install.install(paths, release, {layer.sha256: args.objects / layer.path for layer in release.layers})
+        install.switch(paths, folder)
+    print(folder)
+    return 0
 
 
 def _status(config: Config) -> int:

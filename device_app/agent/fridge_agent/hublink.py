@@ -77,17 +77,17 @@ class HubLink(threading.Thread):
                     client.shutdown()
         spool.close()
 
-    def _client(self) -> IoTHubDeviceClient:
+    def _client(self) -> Any:
         options: dict[str, Any] = {"keep_alive": 30, "connection_retry": False}
         if self._hub.ca_file:
             options["server_verification_cert"] = self._hub.ca_file.read_text(encoding="ascii")
-        client = IoTHubDeviceClient.create_from_connection_string(self._hub.connection_string, **options)
+        client: Any = IoTHubDeviceClient.create_from_connection_string(self._hub.connection_string, **options)
         client.on_message_received = self._on_message
         client.on_twin_desired_properties_patch_received = self._on_patch
         client.on_connection_state_change = self._on_connection
         return client
 
-    def _serve(self, client: IoTHubDeviceClient, spool: Spool) -> None:
+    def _serve(self, client: Any, spool: Spool) -> None:
         """One connection's life; raises or returns when it is over."""
         self._reread, self._reported = True, None
         while client.connected and not self._stop.is_set():
@@ -105,7 +105,7 @@ class HubLink(threading.Thread):
             self._wake.wait(_TURN)
             self._wake.clear()
 
-    def _read_goal(self, client: IoTHubDeviceClient) -> None:
+    def _read_goal(self, client: Any) -> None:
         found = goal.from_twin(client.get_twin())
         woken, self._message_goal = self._message_goal, None
         if found and woken and woken.release == found.release:
@@ -131,7 +131,8 @@ class HubLink(threading.Thread):
 
 
 def _message(item: Item) -> Any:
-    message: Any = Message(item.body, message_id=item.id, content_encoding="utf-8", content_type=item.content_type)
+    make: Any = Message
+    message = make(item.body, message_id=item.id, content_encoding="utf-8", content_type=item.content_type)
     message.custom_properties["kind"] = item.kind
     return message
 
