@@ -31,6 +31,7 @@ options:
     type: int
     default: 60
 requirements:
+  - six (azure-iot-hub 2.7 imports it without requiring it)
   - azure-iot-hub >= 2.7 (Python 3.13 at most, as its dependency uamqp)
 notes:
   - Runs where the module is executed, usually C(localhost). The devices themselves are never connected to.

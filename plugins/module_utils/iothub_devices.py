@@ -194,8 +194,7 @@ def _diff_present(states: dict[str, str], by_id: dict[str, Wanted], twins: dict[
             before[name] = {}
             after[name] = {"status": device.status or "enabled", "tags": patched({}, device.tags)}
         elif state == "changed":
-            old = _shown(twins[name])
-            new = {"status": device.status or old["status"], "tags": patched(old["tags"], device.tags)}
-            before[name] = {"status": old["status"], "tags": touched(old["tags"], device.tags)}
-            after[name] = {"status": new["status"], "tags": touched(new["tags"], device.tags)}
+            old, new = _shown(twins[name]), patched(tags_of(twins[name]), device.tags)
+            before[name] = {**old, "tags": touched(old["tags"], device.tags)}
+            after[name] = {"status": device.status or old["status"], "tags": touched(new, device.tags)}
     return {"before": before, "after": after}

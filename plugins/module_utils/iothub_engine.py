@@ -32,6 +32,8 @@ _CONNECT = 10.0  # seconds to wait for a TCP connection
 ALREADY_THERE = frozenset({"DeviceAlreadyExists", "409001"})
 NOT_THERE = frozenset({"DeviceNotFound", "404001"})
 
+Answer = t.TypeVar("Answer", dict[str, t.Any], list[Document])
+
 
 class Hub:
     """What the modules need of a hub. Every method raises HubError, worded, and nothing else of the hub's."""
@@ -62,13 +64,13 @@ class Hub:
 
     def twin(self, device: str) -> Document | None:
         """Return a device's twin, or None if there is no such device."""
-        return self._call(f"read the twin of device '{device}'", self._rest.devices.get_twin, device, missing=True)
+        return self._find(f"read the twin of device '{device}'", self._rest.devices.get_twin, device)
 
     def patch_twin(self, device: str, patch: Document) -> Document:
         """Merge ``{"tags": {...}, "properties": {"desired": {...}}}`` into a twin and return the twin."""
         doing = f"patch the twin of device '{device}'"
         # "*": a merge patch names only what it changes, so somebody else's write in between is not lost
-        return self._need(doing, self._call(doing, self._rest.devices.update_twin, device, patch, '"*"'))
+        return self._call(doing, self._rest.devices.update_twin, device, patch, '"*"')
 
     def query(self, sql: str, limit: int | None = None) -> t.Iterator[Document]:
         """Yield the rows of a query, page by page, ``limit`` at most."""
@@ -84,25 +86,25 @@ class Hub:
 
     def _page(self, sql: str, token: str | None, size: int) -> tuple[list[Document], str | None]:
         raw = self._answer("run the query", self._rest.query.get_twins, {"query": sql}, token, str(size))
-        rows = self._json("run the query", raw)
+        rows: list[Document] = self._json("run the query", raw, list)
         return rows, raw.headers.get("x-ms-continuation")
 
     # ---- identities ----
 
     def identity(self, device: str) -> Document | None:
         """Return a device's identity with its keys, or None."""
-        return self._call(f"read device '{device}'", self._rest.devices.get_identity, device, missing=True)
+        return self._find(f"read device '{device}'", self._rest.devices.get_identity, device)
 
     def identities(self, top: int = 1000) -> list[Document]:
         """Return identities with their keys, the first ``top`` (1000 at most) in the hub's order."""
-        return self._call("list the devices", self._rest.devices.get_devices, top) or []
+        return self._list("list the devices", self._rest.devices.get_devices, top)
 
     def put_identity(self, identity: Document) -> Document:
         """Write a whole identity back, as read and changed; raises Changed if it was written in between."""
         doing = f"update device '{identity['deviceId']}'"
         etag = f'"{identity["etag"]}"'
         operation = self._rest.devices.create_or_update_identity
-        return self._need(doing, self._call(doing, operation, identity["deviceId"], identity, etag))
+        return self._call(doing, operation, identity["deviceId"], identity, etag)
 
     def bulk(self, doing: str, operations: list[Document]) -> dict[str, str]:
         """Run registry operations (ExportImportDevice documents) and return the failed: ``{id: code or sentence}``."""
@@ -114,7 +116,7 @@ class Hub:
     def _bulk(self, doing: str, operations: list[Document]) -> dict[str, str]:
         # the SDK takes status 400 for a result here, because partial failures come so; and anything else malformed too
         raw = self._answer(doing, self._rest.bulk_registry.update_registry, operations)
-        document = self._json(doing, raw)
+        document: Document = self._json(doing, raw, dict)
         errors = document.get("errors")
         if raw.response.status_code == 400 and not errors:
             raise self._refused(doing, read_refusal(400, raw.response.text, {}))
@@ -128,22 +130,22 @@ class Hub:
     def configuration(self, name: str) -> Document | None:
         """Return an automatic device configuration, or None."""
         doing = f"read configuration '{name}'"
-        return self._call(doing, self._rest.configuration.get, name, missing=True)
+        return self._find(doing, self._rest.configuration.get, name)
 
     def configurations(self) -> list[Document]:
         """Return all configurations (a hub holds 100 at most)."""
-        return self._call("list the configurations", self._rest.configuration.get_configurations) or []
+        return self._list("list the configurations", self._rest.configuration.get_configurations)
 
     def put_configuration(self, configuration: Document, etag: str | None = None) -> Document:
         """Create (no etag) or replace a configuration; raises Changed if it was written in between."""
         doing = f"{'update' if etag else 'create'} configuration '{configuration['id']}'"
         quoted = f'"{etag}"' if etag else None
         operation = self._rest.configuration.create_or_update
-        return self._need(doing, self._call(doing, operation, configuration["id"], configuration, quoted))
+        return self._call(doing, operation, configuration["id"], configuration, quoted)
 
     def delete_configuration(self, name: str) -> None:
         """Delete a configuration; one that is gone already is fine."""
-        self._call(f"delete configuration '{name}'", self._rest.configuration.delete, name, '"*"', missing=True)
+        self._find(f"delete configuration '{name}'", self._rest.configuration.delete, name, '"*"')
 
     # ---- messages ----
 
@@ -153,10 +155,18 @@ class Hub:
 
     # ---- one call ----
 
-    def _call(self, doing: str, operation: t.Any, *arguments: t.Any, missing: bool = False) -> t.Any:
-        """Run an operation and return its JSON; with ``missing`` None stands for 404."""
-        raw = self._answer(doing, operation, *arguments, missing=missing)
-        return None if raw is None else self._json(doing, raw)
+    def _call(self, doing: str, operation: t.Any, *arguments: t.Any) -> Document:
+        """Run an operation and return its document."""
+        return self._json(doing, self._answer(doing, operation, *arguments), dict)
+
+    def _find(self, doing: str, operation: t.Any, *arguments: t.Any) -> Document | None:
+        """Run an operation and return its document, or None if the hub answers 404."""
+        raw = self._answer(doing, operation, *arguments, missing=True)
+        return None if raw is None else self._json(doing, raw, dict)
+
+    def _list(self, doing: str, operation: t.Any, *arguments: t.Any) -> list[Document]:
+        """Run an operation and return its list of documents."""
+        return self._json(doing, self._answer(doing, operation, *arguments), list)
 
     def _answer(self, doing: str, operation: t.Any, *arguments: t.Any, missing: bool = False) -> t.Any:
         """Run an operation until it is answered for good; return the SDK's raw answer."""
@@ -179,18 +189,17 @@ class Hub:
                 raise problem from None
             attempt += 1
 
-    def _json(self, doing: str, raw: t.Any) -> t.Any:
+    def _json(self, doing: str, raw: t.Any, kind: type[Answer]) -> Answer:
+        """Return the body of an answer, which must be of ``kind``; no body is an empty one."""
         if not raw.response.content:
-            return {}
+            return kind()
         try:
-            return raw.response.json()
+            body = raw.response.json()
         except ValueError:
-            raise self._gibberish(doing) from None
-
-    def _need(self, doing: str, document: Document | None) -> Document:
-        if document is None:
+            body = None
+        if not isinstance(body, kind):
             raise self._gibberish(doing)
-        return document
+        return body
 
     def _refused(self, doing: str, refusal: Refusal) -> HubError:
         return refusal.error(doing, self.address.netloc, self.address.policy)

@@ -56,8 +56,9 @@ def _result(module: AnsibleModule, work: t.Callable[[Hub], Result]) -> Result:
     with trusting(ca_file):
         try:
             hub = Hub(address, Patience(module.params["timeout"]), ca_file)
-        except ImportError:
-            raise HubError(missing_required_lib("azure-iot-hub")) from None
+        except ImportError as error:
+            # azure-iot-hub 2.7 imports six without requiring it: name the module that is really missing
+            raise HubError(f"{missing_required_lib('azure-iot-hub')} ({error})") from None
         try:
             return _without_diff(module, work(hub))
         except HubError as error:

@@ -84,8 +84,11 @@ configurations:
 
 import typing as t
 
+from ansible.module_utils.basic import AnsibleModule
+
 from ..module_utils.iothub_configurations import Configurations
-from ..module_utils.iothub_module import AnsibleModule, Hub, Result, options, run
+from ..module_utils.iothub_engine import Hub
+from ..module_utils.iothub_module import Result, options, run
 
 
 def main() -> t.NoReturn:

@@ -91,7 +91,10 @@ devices:
 
 import typing as t
 
-from ..module_utils.iothub_module import AnsibleModule, Hub, Result, options, run
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.iothub_engine import Hub
+from ..module_utils.iothub_module import Result, options, run
 from ..module_utils.iothub_twins import TwinPatch, TwinPatcher
 
 
