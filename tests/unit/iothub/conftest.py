@@ -62,8 +62,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> HubSimulator:
     simulator = HubSimulator()
 
     def send(_adapter: t.Any, request: requests.PreparedRequest, **_options: t.Any) -> requests.Response:
-        body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-        status, headers, document = simulator.handle(request.method or "", request.url or "", request.headers, body)
+        body: t.Any = request.body or b""
+        sent = requests.structures.CaseInsensitiveDict({name: str(value) for name, value in request.headers.items()})
+        status, headers, document = simulator.handle(
+            request.method or "", request.url or "", sent, body.encode() if isinstance(body, str) else body
+        )
         return _response(request, status, headers, document)
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)

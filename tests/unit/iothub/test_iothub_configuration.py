@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from hub_simulator import HubSimulator
 
-RELEASE = {
+RELEASE: dict[str, t.Any] = {
     "id": "release-1-4-0-fleet",
     "content": {"properties.desired.fridge.release": {"id": "r1", "version": "1.4.0"}},
     "target_condition": "tags.ring='fleet' AND tags.bucket < 2500",
