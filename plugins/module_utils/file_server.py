@@ -66,6 +66,7 @@ class FileServer(ABC):
     def remove(self, name: str) -> None:
         """Delete a file; none there is fine."""
 
+    @abstractmethod
     def close(self) -> None:
         """Hang up."""
 
@@ -181,7 +182,7 @@ class SftpServer(FileServer):
 
     def __init__(self, login: Login) -> None:
         super().__init__(login)
-        import paramiko  # noqa: PLC0415 - only sftp needs it
+        import paramiko
 
         if not login.host_key:
             raise FileServerError("sftp needs host_key, the server's public key line: an unknown server is not trusted")
@@ -279,6 +280,9 @@ class LocalFolder(FileServer):
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.base, name))
+
+    def close(self) -> None:
+        """A folder keeps no line open."""
 
 
 _BY_SCHEME: dict[str, type[FileServer]] = {

@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class Repository:
         self.folder = folder
         self._keys = keys
         self._wanted = wanted
-        self._now = (now or datetime.now(timezone.utc)).replace(microsecond=0)
+        self._now = (now or datetime.now(UTC)).replace(microsecond=0)
         self._loaded: dict[str, Metadata[Any]] = {}
         self._changed: set[str] = set()
         self._files: dict[str, Callable[[Path], None]] = {}
@@ -246,19 +246,28 @@ class Repository:
                 latest[version] = (0, path)
             elif role in self.roles:
                 latest[role] = max(latest.get(role, (0, path)), (int(version), path))
-        # a crash can leave files of a version that the timestamp never named: the chain decides
         try:
             for role, (_, path) in latest.items():
                 self._loaded[role] = Metadata.from_file(str(path))
-            for role in self.roles if "root" in self._loaded else ():
-                self._loaded.setdefault(role, self._missing(role))
         except (RepositoryError, DeserializationError, ValueError) as exc:
             raise RepositoryFault(f"the repository in {self.folder} cannot be read: {exc}") from exc
+        missing = [role for role in self.roles if self._loaded and role not in self._loaded]
+        if missing:
+            raise RepositoryFault(
+                f"{self.folder}/metadata lacks {', '.join(missing)}: it is incomplete, restore it from the file server"
+            )
+        if self._loaded:
+            self._mend()
 
-    def _missing(self, role: str) -> Metadata[Any]:
-        raise RepositoryFault(
-            f"{self.folder}/metadata has a root but no {role}: it is incomplete, restore it from the file server"
-        )
+    def _mend(self) -> None:
+        """Name again what a write that was killed half-way signed and did not name."""
+        snapshot, timestamp = self._loaded["snapshot"].signed, self._loaded["timestamp"].signed
+        named = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
+        roles = ("targets", *(ring.name for ring in self._wanted.rings))
+        if any(named.get(role) != self._loaded[role].signed.version for role in roles):
+            self._touch("snapshot")
+        elif timestamp.snapshot_meta.version != snapshot.version:
+            self._touch("timestamp")
 
     def _create(self) -> None:
         root = Root(expires=self._expiry("root"), consistent_snapshot=True)

@@ -100,7 +100,7 @@ import json
 import os
 import shutil
 import tempfile
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -136,7 +136,7 @@ class Report:
             "devices": p["devices"],
             "telemetry": sources.telemetry(p["telemetry_db"], release["id"], p["ring"]),
             "steps": p["steps"] or before.get("steps", []),
-            "generated_at": datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "generated_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         }
 
     def present(self) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ untracked:
 
 import re
 import subprocess
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -124,7 +124,7 @@ class Checkout:
         if changed:
             digest = self._git("rev-parse", f"{tree}^{{tree}}")[:8]
             number = f"{number}+dirty.{digest}"
-        when = datetime.fromtimestamp(int(committed), timezone.utc).isoformat().replace("+00:00", "Z")
+        when = datetime.fromtimestamp(int(committed), UTC).isoformat().replace("+00:00", "Z")
         return {
             "id": f"{number.replace('+', '-')}-g{commit[:7]}",
             "version": number,

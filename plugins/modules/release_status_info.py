@@ -17,7 +17,7 @@ author: The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
   - iotops.fleet.attributes
-  - iotops.fleet.attributes.info
+  - iotops.fleet.attributes.info_module
 options:
   ring:
     description: The ring.
@@ -128,7 +128,7 @@ class Status:
                 "release": {}, "devices": [], "verdict": "wait", "unfinished": [],
                 "reason": f"ring {self.ring} has not been offered {asked}",
             }  # fmt: skip
-        twins = self.hub.query(f"SELECT * FROM devices WHERE tags.ring = '{self.ring}'")
+        twins = self.hub.query(f"SELECT * FROM devices WHERE tags.ring = '{self.ring}'")  # noqa: S608 - checked in main
         rows = sorted((device(twin, release) for twin in twins), key=lambda row: row["id"])
         word, reason = verdict(rows, self.gate)
         return {

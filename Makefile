@@ -1,0 +1,98 @@
+# iotops.fleet: `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+PLAY := $(BIN)/ansible-playbook
+LOCAL := $(or $(IOTOPS_LOCAL_DIR),$(CURDIR)/.local)
+
+.PHONY: help
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- set-up -----------------------------------------------------------------------------------------------------
+
+.PHONY: packages
+packages: ## Install the system packages of packages.apt that are missing
+	@scripts/packages packages.apt
+
+.PHONY: setup
+setup: $(VENV)/.ready ## System packages and .venv with everything that the other targets use
+
+$(VENV)/.ready: requirements/controller.lock pyproject.toml $(wildcard */pyproject.toml device_app/*/pyproject.toml) packages.apt
+	@scripts/packages packages.apt
+	scripts/venv $(PYTHON) $(VENV)
+	touch $@
+
+.PHONY: lock
+lock: setup ## Resolve the dependencies anew and write requirements/*.lock
+	scripts/lock
+
+# ---- the two commands -------------------------------------------------------------------------------------------
+
+.PHONY: release
+release: local-up ## A real release on this machine: build, UI-test, sign, publish, roll out to the beta ring, report
+	$(PLAY) release.yml -i beta
+	echo "==> fridge-beta-3 was switched off all the while. Switching it on: it reads its goal from the hub and catches up."
+	$(PLAY) playbooks/local_power.yml -e power_device=fridge-beta-3 -e power_state=on
+	$(PLAY) playbooks/local_panels.yml -i beta
+	@scripts/say-where reports
+
+.PHONY: test
+test: setup lint unit integration e2e ## Everything that must pass before a change lands (under 15 minutes)
+
+# ---- the local services -----------------------------------------------------------------------------------------
+
+.PHONY: local-up
+local-up: setup ## Start hub, file server, collector and virtual devices; logs in .local/log
+	$(PLAY) playbooks/local.yml
+
+.PHONY: local-down
+local-down: ## Stop them all; what they know stays in .local
+	@if [ -S "$(LOCAL)/supervisor.sock" ]; then $(BIN)/supervisorctl -c "$(LOCAL)/supervisord.conf" shutdown; else echo "nothing runs here"; fi
+
+.PHONY: local-status
+local-status: ## What runs here
+	@$(BIN)/supervisorctl -c "$(LOCAL)/supervisord.conf" status || true
+
+.PHONY: crash-demo
+crash-demo: setup ## Crash the app of a virtual device on purpose and follow the crash into the report
+	$(PLAY) playbooks/crash_demo.yml -i beta
+	@scripts/say-where reports
+
+# ---- the parts of `make test` -----------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: setup ## ruff, mypy, yamllint, ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy -p fridge_agent -p local_hub -p fleet_telemetry -p fridge
+	MYPYPATH=collections mypy -p ansible_collections.iotops.fleet.plugins
+	yamllint --strict .
+	ansible-lint --offline --profile production
+
+.PHONY: unit
+unit: setup ## Fast tests of every part
+	QT_QPA_PLATFORM=offscreen PYTHONPATH=collections pytest tests/unit device_app/tests telemetry/tests
+
+.PHONY: integration
+integration: setup ## Modules and SDKs against the local hub
+	PYTHONPATH=collections pytest local_hub/tests tests/integration
+
+.PHONY: e2e
+e2e: setup ## Whole releases on a clone of this checkout, with faults
+	pytest tests/e2e
+
+.PHONY: molecule
+molecule: setup ## The roles in real containers with systemd (podman)
+	scripts/molecule
+
+.PHONY: fresh
+fresh: ## The README's two commands in a clean Debian container
+	scripts/fresh
