@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service finds on the AMQP port, by address.
+
+    $cbs                                            put-token, the authentication of everything else
+    $management                                     Event Hubs' description of the hub and of its partitions
+    /messages/devicebound                           cloud-to-device sends
+    /messages/servicebound/feedback                 how they ended
+    {hub}/ConsumerGroups/{group}/Partitions/{n}     device-to-cloud events
+
+Addresses: azure/iot/hub/iothub_amqp_client.py, azure/eventhub/_consumer_client.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..core.c2d_queue import Message, expiry
+from ..core.errors import ArgumentInvalid
+from ..hub.events import PARTITIONS, Event, Events
+from .connection import IncomingMessage
+from .encoding import Array, Int, Symbol, Timestamp, encode_message
+
+_EVENTS = re.compile(r"(?P<hub>[^/]+)/ConsumerGroups/(?P<group>[^/]+)/Partitions/(?P<partition>\d{1,4})", re.IGNORECASE)
+_TO = re.compile(r"/?devices/([^/]+)/messages/devicebound", re.IGNORECASE)
+_ACKS = ("none", "positive", "negative", "full")
+_MAX_PROPERTIES = 64 * 1024
+_AUTH_METHOD = '{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}'
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """The address of a partition."""
+
+    hub: str
+    group: str
+    partition: int
+
+
+def node_path(address: str) -> str:
+    """An address without scheme, host and slashes around it."""
+    path = urlsplit(address).path if "://" in address else address
+    return path.strip("/")
+
+
+def event_source(path: str, hub: str) -> EventSource | None:
+    """A partition of this hub, or None."""
+    match = _EVENTS.fullmatch(path)
+    if match is None or match["hub"].lower() != hub.lower() or int(match["partition"]) >= PARTITIONS:
+        return None
+    return EventSource(match["hub"], match["group"].lower(), int(match["partition"]))
+
+
+def devicebound(message: IncomingMessage, now: float) -> tuple[str, Message]:
+    """The device and the message that a service sent.
+
+    Raises:
+        ArgumentInvalid: it is not a cloud-to-device message.
+    """
+    match = _TO.fullmatch(message.to or "")
+    if match is None:
+        raise ArgumentInvalid("the property `to` is not /devices/{id}/messages/devicebound")
+    properties = dict(message.properties)
+    ack = str(properties.pop("iothub-ack", "none")).lower()
+    if ack not in _ACKS:
+        raise ArgumentInvalid(f"iothub-ack is one of {', '.join(_ACKS)}")
+    if sum(len(name) + len(str(value)) for name, value in properties.items()) > _MAX_PROPERTIES:
+        raise ArgumentInvalid(f"the properties are larger than {_MAX_PROPERTIES} bytes")
+    body = message.body
+    if isinstance(body, str):
+        body = body.encode()
+    return unquote(match[1]), Message(
+        sequence=0,
+        body=body if isinstance(body, bytes) else b"",
+        enqueued_at=now,
+        expires_at=expiry(now, message.expires_at),
+        message_id=None if message.message_id is None else str(message.message_id),
+        correlation_id=None if message.correlation_id is None else str(message.correlation_id),
+        user_id=message.user_id,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        to=message.to,
+        ack=ack,
+        properties=properties,
+    )
+
+
+def reply(request: IncomingMessage, status: int, description: str, value: Any = None) -> bytes:
+    """An answer of $cbs or $management."""
+    return encode_message(
+        value=value,
+        properties={"correlation-id": request.message_id},
+        application_properties={"status-code": Int(status), "status-description": description},
+    )
+
+
+def management_answer(request: IncomingMessage, hub: str, events: Events, created_ms: int) -> bytes:
+    """READ of the hub or of one of its partitions (azure/eventhub/_client_base.py, _get_eventhub_properties)."""
+    asked = request.properties
+    if asked.get("operation") != "READ" or str(asked.get("name", "")).lower() != hub.lower():
+        return reply(request, 404, "the entity does not exist")
+    if asked.get("type") == "com.microsoft:eventhub":
+        return reply(request, 200, "OK", _hub_description(hub, created_ms))
+    partition = str(asked.get("partition", ""))
+    if asked.get("type") == "com.microsoft:partition" and partition.isdecimal() and int(partition) < PARTITIONS:
+        return reply(request, 200, "OK", _partition_description(hub, int(partition), events))
+    return reply(request, 404, "the partition does not exist")
+
+
+def event_message(event: Event) -> bytes:
+    """An event as Event Hubs delivers it."""
+    annotations = {
+        "x-opt-sequence-number": event.sequence,
+        "x-opt-offset": str(event.sequence),
+        "x-opt-enqueued-time": Timestamp(event.enqueued_ms),
+        "iothub-connection-device-id": event.device_id,
+        "iothub-connection-auth-method": _AUTH_METHOD,
+        "iothub-connection-auth-generation-id": event.generation_id,
+        "iothub-enqueuedtime": Timestamp(event.enqueued_ms),
+        "iothub-message-source": "Telemetry",
+    }
+    return encode_message(
+        data=event.body,
+        annotations=annotations,
+        properties=_system_properties(event.system),
+        application_properties=event.properties,
+    )
+
+
+def feedback_message(records: str, token: str) -> bytes:
+    """A batch of feedback."""
+    return encode_message(
+        data=records.encode(),
+        properties={
+            "message-id": token,
+            "content-type": Symbol("application/vnd.microsoft.iothub.feedback.json"),
+            "content-encoding": Symbol("utf-8"),
+        },
+    )
+
+
+def _system_properties(system: dict[str, str]) -> dict[str, Any]:
+    symbols = ("content-type", "content-encoding")
+    properties: dict[str, Any] = {
+        name: Symbol(value) if name in symbols else value
+        for name, value in system.items()
+        if name in ("message-id", "correlation-id", *symbols)
+    }
+    if "user-id" in system:
+        properties["user-id"] = system["user-id"].encode()
+    return properties
+
+
+def _hub_description(hub: str, created_ms: int) -> dict[str, Any]:
+    return {
+        "name": hub,
+        "type": "com.microsoft:eventhub",
+        "created_at": Timestamp(created_ms),
+        "partition_count": Int(PARTITIONS),
+        "partition_ids": Array(tuple(str(number) for number in range(PARTITIONS))),
+    }
+
+
+def _partition_description(hub: str, partition: int, events: Events) -> dict[str, Any]:
+    state = events.properties(partition)
+    return {
+        "name": hub,
+        "type": "com.microsoft:partition",
+        "partition": str(partition),
+        **state,
+        "last_enqueued_time_utc": Timestamp(state["last_enqueued_time_utc"]),
+    }

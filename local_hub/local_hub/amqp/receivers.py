@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links on which the hub sends by itself: events of a partition, and feedback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Protocol
+
+from ..core.errors import HubError
+from ..hub.hub import Hub
+from .connection import Link
+from .nodes import EventSource, event_message, feedback_message
+
+_BATCH = 100
+EPOCH = "com.microsoft:epoch"
+
+
+class Wire(Protocol):
+    """The connection as a receiver uses it."""
+
+    def flush(self) -> None:
+        """Put on the socket what links have sent."""
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what is on the socket."""
+
+
+class Receiver(Protocol):
+    """One such link."""
+
+    def pump(self) -> None:
+        """Send what can be sent."""
+
+    def settled(self, tag: int, accepted: bool) -> None:
+        """The client dealt with a message."""
+
+    def close(self) -> None:
+        """The link is gone."""
+
+
+class EventReceiver:
+    """Reads one partition from a position on, as long as the client gives credit."""
+
+    def __init__(self, hub: Hub, link: Link, wire: Wire, source: EventSource) -> None:
+        self._hub = hub
+        self._link = link
+        self._wire = wire
+        self.source = source
+        epoch = link.properties.get(EPOCH)
+        self.epoch = epoch if isinstance(epoch, int) else None
+        self._position: int | None = None
+        self._task: asyncio.Task[None] | None = None
+        hub.events.listeners[source.partition].add(self.pump)
+
+    def pump(self) -> None:
+        """Receiver."""
+        if self._task is None and self._ready():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def settled(self, tag: int, accepted: bool) -> None:
+        """Receiver. Event Hubs does not care: the position is the client's business."""
+
+    def close(self) -> None:
+        """Receiver."""
+        self._hub.events.listeners[self.source.partition].discard(self.pump)
+
+    def steal(self) -> None:
+        """Another receiver with a higher epoch takes the partition."""
+        self.close()
+        self._link.detach("amqp:link:stolen", "a receiver with a higher epoch was created")
+        self._wire.flush()
+
+    def _ready(self) -> bool:
+        if self._link.credit <= 0:
+            return False
+        return self._position is None or self._hub.events.readable(self.source.partition, self._position)
+
+    async def _run(self) -> None:
+        try:
+            while self._ready():
+                await self._step()
+                await self._wire.drained()
+        except HubError as error:
+            self.close()
+            self._link.detach(error.condition, str(error))
+            self._wire.flush()
+        finally:
+            self._task = None
+
+    async def _step(self) -> None:
+        events, partition = self._hub.events, self.source.partition
+        if self._position is None:
+            self._position = await events.position(partition, self._link.selector)
+            return
+        batch = await events.read(partition, self._position, min(self._link.credit, _BATCH))
+        for event in batch:
+            if self._link.credit <= 0:
+                break
+            self._link.send(event_message(event))
+            self._position = event.sequence + 1
+        self._wire.flush()
+
+
+class FeedbackReceiver:
+    """Hands out batches of feedback; a batch is forgotten when the client accepts it."""
+
+    def __init__(self, hub: Hub, link: Link, wire: Wire) -> None:
+        self._feedback = hub.feedback
+        self._link = link
+        self._wire = wire
+        self._tokens: dict[int, str] = {}
+        self._completing: set[asyncio.Task[None]] = set()
+        self._feedback.listeners.add(self.pump)
+
+    def pump(self) -> None:
+        """Receiver."""
+        while self._link.credit > 0 and (batch := self._feedback.take()) is not None:
+            token, records = batch
+            self._tokens[self._link.send(feedback_message(json.dumps(records), token))] = token
+        self._wire.flush()
+
+    def settled(self, tag: int, accepted: bool) -> None:
+        """Receiver."""
+        token = self._tokens.pop(tag, None)
+        if token is None:
+            return
+        if accepted:
+            task = asyncio.get_running_loop().create_task(self._complete(token))
+            self._completing.add(task)
+            task.add_done_callback(self._completing.discard)
+        else:
+            self._guarded(lambda: self._feedback.abandon(token))
+
+    def close(self) -> None:
+        """Receiver."""
+        self._feedback.listeners.discard(self.pump)
+        for token in self._tokens.values():
+            self._guarded(lambda token=token: self._feedback.abandon(token))  # type: ignore[misc]
+        self._tokens.clear()
+
+    async def _complete(self, token: str) -> None:
+        try:
+            await self._feedback.complete(token)
+        except HubError:
+            return  # the lock ran out and the batch went to somebody else
+
+    @staticmethod
+    def _guarded(act: Callable[[], None]) -> None:
+        try:
+            act()
+        except HubError:
+            return  # as above
+
+
+class Ownership:
+    """Which receivers read which partition for which consumer group, and who is stronger.
+
+    https://learn.microsoft.com/azure/event-hubs/event-hubs-event-processor-host#epoch
+    """
+
+    def __init__(self) -> None:
+        self._receivers: dict[EventSource, set[EventReceiver]] = {}
+
+    def admit(self, newcomer: EventReceiver) -> bool:
+        """Whether a new receiver may read; those that it displaces are cut."""
+        others = self._receivers.setdefault(newcomer.source, set())
+        strongest = max((other.epoch for other in others if other.epoch is not None), default=None)
+        if strongest is not None and (newcomer.epoch is None or newcomer.epoch < strongest):
+            return False
+        if newcomer.epoch is not None:
+            for other in list(others):
+                others.discard(other)
+                other.steal()
+        others.add(newcomer)
+        return True
+
+    def release(self, receiver: EventReceiver) -> None:
+        """A receiver is gone."""
+        others = self._receivers.get(receiver.source, set())
+        others.discard(receiver)
+        if not others:
+            self._receivers.pop(receiver.source, None)

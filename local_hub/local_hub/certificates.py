@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub's own certificate authority, and the server certificate that it signs.
+
+Everything is made on first use and kept; the server certificate is made again when the names change or its end is near.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import certifi
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_CA_LIFETIME = timedelta(days=3650)
+_SERVER_LIFETIME = timedelta(days=397)
+_RENEW_BEFORE = timedelta(days=30)
+_BACKDATE = timedelta(hours=1)
+
+
+class Certificates:
+    """The files in the data directory; `ensure` makes what is missing."""
+
+    def __init__(self, directory: Path) -> None:
+        self.ca = directory / "ca.pem"
+        self.bundle = directory / "ca-bundle.pem"
+        self.server = directory / "server.pem"
+        self._ca_key = directory / "ca.key"
+        self._server_key = directory / "server.key"
+
+    def ensure(self, names: frozenset[str], now: datetime) -> None:
+        """Make the CA, the bundle and the server certificate, unless they are there and good for `names`."""
+        if not (self.ca.exists() and self._ca_key.exists()) or _ends_soon(self.ca, now):
+            self._make_ca(now)
+            self.server.unlink(missing_ok=True)
+        if not self._server_is_good(names, now):
+            self._make_server(names, now)
+        public = Path(certifi.where()).read_text()
+        text = f"{public.rstrip()}\n{self.ca.read_text()}"
+        if not self.bundle.exists() or self.bundle.read_text() != text:
+            write_file(self.bundle, text.encode(), 0o644)
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS for the listeners: 1.2 at least, as IoT Hub."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.server, self._server_key)
+        return context
+
+    def _make_ca(self, now: datetime) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"local-hub CA {now:%Y-%m-%d %H:%M:%S}")])
+        certificate = (
+            _builder(name, name, key.public_key(), now, _CA_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(ca=True), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        write_file(self._ca_key, _private_pem(key), 0o600)
+        write_file(self.ca, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def _make_server(self, names: frozenset[str], now: datetime) -> None:
+        ca = x509.load_pem_x509_certificate(self.ca.read_bytes())
+        ca_key = serialization.load_pem_private_key(self._ca_key.read_bytes(), None)
+        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "local-hub")])
+        certificate = (
+            _builder(subject, ca.subject, key.public_key(), now, _SERVER_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in sorted(names)]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )
+        write_file(self._server_key, _private_pem(key), 0o600)
+        write_file(self.server, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def _server_is_good(self, names: frozenset[str], now: datetime) -> bool:
+        if not (self.server.exists() and self._server_key.exists()) or _ends_soon(self.server, now):
+            return False
+        certificate = x509.load_pem_x509_certificate(self.server.read_bytes())
+        ca = x509.load_pem_x509_certificate(self.ca.read_bytes())
+        names_in_it = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return certificate.issuer == ca.subject and set(names_in_it) == {_general_name(name) for name in names}
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file at once or not at all, never readable by more people than `mode` says, on disk when done."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, lifetime: timedelta
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _ends_soon(path: Path, now: datetime) -> bool:
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc < now + _RENEW_BEFORE
+
+
+def utc_now() -> datetime:
+    """Now, for `ensure`."""
+    return datetime.now(UTC)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times as the hub writes and reads them: UTC, ISO 8601, milliseconds, Z."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def iso(now: float) -> str:
+    """Seconds since the epoch as `2026-01-31T10:20:30.123Z`."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_iso(text: str) -> float:
+    """The reverse; a time without a zone is UTC.
+
+    Raises:
+        ValueError: not ISO 8601.
+    """
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What routes read from a request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from ..core.errors import ArgumentInvalid
+from ..core.twin import JsonObject
+
+
+async def json_value(request: web.Request) -> Any:
+    """The body.
+
+    Raises:
+        ArgumentInvalid: it is not JSON.
+    """
+    try:
+        return json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise ArgumentInvalid("the body is not JSON") from None
+
+
+async def json_object(request: web.Request) -> JsonObject:
+    """The body, an object.
+
+    Raises:
+        ArgumentInvalid: it is something else.
+    """
+    value = await json_value(request)
+    if not isinstance(value, dict):
+        raise ArgumentInvalid("the body is not an object")
+    return value
+
+
+def if_match(request: web.Request) -> str | None:
+    """The If-Match header.
+
+    An ETag without quotes is no ETag (RFC 9110, 8.8.3), and the service treats the request as if there were none:
+    https://github.com/Azure/azure-iot-hub-python/issues/2 shows that as 409 Conflict.
+    """
+    value = request.headers.get("If-Match", "").strip()
+    if value in ("*", '"*"'):  # azure-iot-hub quotes even the star (iothub_registry_manager.py, _ensure_quoted)
+        return "*"
+    return value if value.endswith('"') else None
+
+
+def top(request: web.Request, limit: int) -> int:
+    """The `top` parameter.
+
+    Raises:
+        ArgumentInvalid: it is not a number in range.
+    """
+    text = request.query.get("top", "")
+    if not text:
+        return limit
+    if not text.isdecimal() or not 0 < int(text) <= limit:
+        raise ArgumentInvalid(f"top is an integer from 1 to {limit}")
+    return int(text)

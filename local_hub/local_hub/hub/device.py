@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One device as the hub holds it, and what it shows of itself to REST and to queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..core.c2d_queue import C2DQueue
+from ..core.identity import Identity
+from ..core.query import UNDEFINED, Document
+from ..core.timestamps import NEVER
+from ..core.twin import JsonObject, Twin
+
+_NO_THUMBPRINT = {"primaryThumbprint": None, "secondaryThumbprint": None}
+
+
+class DeviceLink(Protocol):
+    """A device's live connection, as the hub uses it; implemented by the MQTT session."""
+
+    def desired_changed(self, patch: JsonObject, version: int) -> None:
+        """Tell the device what changed in its desired properties."""
+
+    def messages_waiting(self) -> None:
+        """Cloud-to-device messages can be delivered."""
+
+    def call_method(self, name: str, request_id: str, payload: Any) -> bool:
+        """Put a direct method on the wire; False when the device does not listen for methods."""
+
+    def close(self, reason: str) -> None:
+        """Cut the connection."""
+
+
+@dataclass
+class Device:
+    """Identity, twin, queue and connection of one device."""
+
+    identity: Identity
+    twin: Twin = field(default_factory=Twin)
+    queue: C2DQueue = field(default_factory=C2DQueue)
+    subscriptions: dict[str, int] = field(default_factory=dict)
+    session_present: bool = False
+    link: DeviceLink | None = None
+    last_activity: str = NEVER
+    connection_updated: str = NEVER
+
+    @property
+    def id(self) -> str:
+        """The device's name."""
+        return self.identity.device_id
+
+    @property
+    def connection_state(self) -> str:
+        """Connected or Disconnected, as Azure spells it."""
+        return "Connected" if self.link else "Disconnected"
+
+    def identity_document(self) -> JsonObject:
+        """REST's `Device`."""
+        identity = self.identity
+        return {
+            "deviceId": identity.device_id,
+            "generationId": identity.generation_id,
+            "etag": identity.etag,
+            "connectionState": self.connection_state,
+            "status": identity.status,
+            "statusReason": identity.status_reason,
+            "connectionStateUpdatedTime": self.connection_updated,
+            "statusUpdatedTime": identity.status_updated,
+            "lastActivityTime": self.last_activity,
+            "cloudToDeviceMessageCount": len(self.queue),
+            "authentication": {
+                "symmetricKey": {"primaryKey": identity.primary_key, "secondaryKey": identity.secondary_key},
+                "x509Thumbprint": dict(_NO_THUMBPRINT),
+                "type": "sas",
+            },
+            "capabilities": {"iotEdge": identity.iot_edge},
+        }
+
+    def twin_document(self) -> JsonObject:
+        """REST's `Twin`."""
+        twin, identity = self.twin, self.identity
+        return {
+            "deviceId": identity.device_id,
+            "etag": twin.etag,
+            "deviceEtag": identity.etag,
+            "status": identity.status,
+            "statusUpdateTime": identity.status_updated,
+            "connectionState": self.connection_state,
+            "lastActivityTime": self.last_activity,
+            "cloudToDeviceMessageCount": len(self.queue),
+            "authenticationType": "sas",
+            "x509Thumbprint": dict(_NO_THUMBPRINT),
+            "modelId": "",
+            "version": twin.version,
+            "tags": twin.tags,
+            "properties": {"desired": twin.desired.document(), "reported": twin.reported.document()},
+            "capabilities": {"iotEdge": identity.iot_edge},
+            "configurations": twin.configurations,
+        }
+
+    def query_document(self) -> Document:
+        """The twin as the query language reads it; roots that most conditions use cost no whole document."""
+
+        def root(name: str) -> Any:
+            lowered = name.lower()
+            if lowered == "tags":
+                return self.twin.tags
+            if lowered == "deviceid":
+                return self.identity.device_id
+            if lowered == "properties":
+                return {"desired": self.twin.desired.document(), "reported": self.twin.reported.document()}
+            if lowered == "configurations":
+                return self.twin.configurations
+            return next((value for key, value in self.twin_document().items() if key.lower() == lowered), UNDEFINED)
+
+        return root

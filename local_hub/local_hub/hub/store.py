@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQLite on disk, one writer thread, group commit.
+
+Whoever changes state hands over statements in the same turn of the event loop in which he changed memory, so the
+order on disk is the order in memory; the future he gets is done when the statements are on disk. All statements that
+came while the last commit was being synced make the next transaction: one fsync for many operations.
+A failed commit is the end of the process: memory would promise what the disk does not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+Statement = tuple[str, Sequence[Any]]
+_MAX_BATCH = 2000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS devices (
+    device_id TEXT PRIMARY KEY, identity TEXT NOT NULL, twin TEXT NOT NULL,
+    subscriptions TEXT, last_activity TEXT);
+CREATE TABLE IF NOT EXISTS c2d (
+    sequence INTEGER PRIMARY KEY, device_id TEXT NOT NULL, message TEXT NOT NULL, body BLOB NOT NULL,
+    deliveries INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS feedback (sequence INTEGER PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    partition INTEGER NOT NULL, sequence INTEGER NOT NULL, enqueued_ms INTEGER NOT NULL, device_id TEXT NOT NULL,
+    properties TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (partition, sequence)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS configurations (id TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+
+
+class Store:
+    """The hub's memory on disk."""
+
+    def __init__(self, path: Path, on_failure: Callable[[Exception], None]) -> None:
+        self._path = path
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[tuple[Sequence[Statement], asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._connection = self._connect()
+        self._connection.executescript(_SCHEMA)
+        self._readers = ThreadPoolExecutor(1, "store-read")
+        self._reading: sqlite3.Connection | None = None
+        self._thread = threading.Thread(target=self._write, name="store-write", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write. Before this, `rows` may be used on the caller's thread to load what is there."""
+        self._thread.start()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read at start-up, synchronously."""
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def commit(self, *statements: Statement) -> asyncio.Future[None]:
+        """Queue statements for one transaction; the future is done when they are durable."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._work.put((statements, future))
+        return future
+
+    def note(self, *statements: Statement) -> None:
+        """Queue statements nobody waits for (their loss at a crash harms nothing)."""
+        self._work.put((statements, self._loop.create_future()))
+
+    async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read beside the writer, off the event loop; sees only what is committed."""
+        return await self._loop.run_in_executor(self._readers, self._read, sql, parameters)
+
+    async def close(self) -> None:
+        """Write what is queued, then stop."""
+        if self._thread.is_alive():
+            self._work.put(None)
+            await self._loop.run_in_executor(None, self._thread.join)
+        await self._loop.run_in_executor(self._readers, self._close_reader)
+        self._readers.shutdown()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA busy_timeout=5000")
+        return connection
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if self._reading is None:
+            self._reading = self._connect()
+        return self._reading.execute(sql, parameters).fetchall()
+
+    def _close_reader(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+
+    def _write(self) -> None:
+        running = True
+        while running:
+            batch, running = self._batch()
+            try:
+                self._transaction([statement for statements, _ in batch for statement in statements])
+            except sqlite3.Error as error:
+                self._loop.call_soon_threadsafe(self._on_failure, error)
+                return
+            with contextlib.suppress(RuntimeError):  # the loop may be closed already when the last batch is done
+                self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch])
+        self._connection.close()
+
+    def _batch(self) -> tuple[list[tuple[Sequence[Statement], asyncio.Future[None]]], bool]:
+        batch = []
+        item = self._work.get()
+        while item is not None:
+            batch.append(item)
+            if len(batch) >= _MAX_BATCH or self._work.empty():
+                return batch, True
+            item = self._work.get()
+        return batch, False
+
+    def _transaction(self, statements: list[Statement]) -> None:
+        if not statements:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        for sql, parameters in statements:
+            self._connection.execute(sql, parameters)
+        self._connection.execute("COMMIT")
+
+
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

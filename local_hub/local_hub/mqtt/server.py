@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MQTT over TLS: sockets, timeouts, and the CONNECT that turns a connection into a device's session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import cast
+
+from ..core.errors import HubError
+from ..hub.hub import Hub
+from . import packets
+from .session import Session
+
+_log = logging.getLogger(__name__)
+_CONNECT_TIMEOUT = 10.0
+_HANDSHAKE_TIMEOUT = 15.0
+_MAX_OUTPUT = 4 * 1024 * 1024
+_TOKEN_GRACE = 30.0
+_LONGEST_TIMER = 24 * 3600.0
+
+
+class _Connection(asyncio.Protocol):
+    """One socket. Until CONNECT is accepted there is no session."""
+
+    def __init__(self, hub: Hub, connections: set[_Connection]) -> None:
+        self._hub = hub
+        self._connections = connections
+        self._reader = packets.PacketReader()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._waiting: list[packets.Packet] = []
+        self._idle_limit = _CONNECT_TIMEOUT
+        self._last_packet = self._loop.time()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._name = "?"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_MAX_OUTPUT)
+        self._connections.add(self)
+        self._last_packet = self._loop.time()
+        self._timers.append(self._loop.call_later(_CONNECT_TIMEOUT, self._check_idle))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._transport = None
+        for timer in self._timers:
+            timer.cancel()
+        if self._session is not None:
+            self._session.closed()
+            _log.info("mqtt: %s disconnected", self._name)
+
+    def data_received(self, data: bytes) -> None:
+        self._last_packet = self._loop.time()
+        try:
+            for packet in self._reader.feed(data):
+                self._handle(packet)
+        except packets.ProtocolError as error:
+            self.close(str(error))
+            return
+        if self._session is not None and self._session.overloaded and self._transport is not None:
+            self._transport.pause_reading()
+            self._loop.call_later(0.02, self._resume)
+
+    def pause_writing(self) -> None:
+        self.close("the device does not read what it is sent")
+
+    def close(self, reason: str) -> None:
+        """Close, and say why in the log."""
+        if self._transport is not None and not self._transport.is_closing():
+            _log.info("mqtt: closing %s: %s", self._name, reason)
+            self._transport.close()
+
+    def _handle(self, packet: packets.Packet) -> None:
+        if self._session is not None:
+            self._session.handle(packet)
+        elif self._connecting is not None:
+            self._waiting.append(packet)
+        elif isinstance(packet, packets.Connect):
+            self._connecting = self._loop.create_task(self._connect(packet))
+        else:
+            raise packets.ProtocolError("the first packet is not CONNECT (3.1)")
+
+    async def _connect(self, packet: packets.Connect) -> None:
+        self._name = packet.client_id
+        code = _refusal(packet)
+        try:
+            if code:
+                raise packets.ProtocolError("CONNECT is refused")
+            device, token = self._hub.access.device(packet.client_id, (packet.password or b"").decode())
+        except (packets.ProtocolError, HubError, UnicodeDecodeError) as error:
+            self._write(packets.encode_connack(code or packets.NOT_AUTHORIZED))
+            self.close(str(error))
+            return
+        self._set_timers(packet.keep_alive, token.expiry - self._hub.clock())
+        session = Session(self._hub, device, self._write, self.close)
+        if self._transport is None:
+            return
+        self._session = session
+        await session.open(packet.clean_session)
+        _log.info("mqtt: %s connected", self._name)
+        try:
+            for waiting in self._waiting:
+                session.handle(waiting)
+        except packets.ProtocolError as error:
+            self.close(str(error))
+
+    def _set_timers(self, keep_alive: int, token_lifetime: float) -> None:
+        # The hub's own maximum holds for clients that switch keep-alive off (3.1.2.10 allows a server that).
+        self._idle_limit = 1.5 * min(keep_alive or 1177, 1177)
+        lifetime = min(token_lifetime + _TOKEN_GRACE, _LONGEST_TIMER)
+        self._timers.append(self._loop.call_later(lifetime, self.close, "the token has expired"))
+
+    def _check_idle(self) -> None:
+        idle = self._loop.time() - self._last_packet
+        if idle >= self._idle_limit or (self._session is None and self._connecting is None):
+            self.close("nothing was heard from it")
+            return
+        self._timers[0] = self._loop.call_later(max(self._idle_limit - idle, 0.1), self._check_idle)
+
+    def _resume(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._session is not None and self._session.overloaded:
+            self._loop.call_later(0.02, self._resume)
+        else:
+            self._transport.resume_reading()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+def _refusal(packet: packets.Connect) -> int:
+    """The return code that refuses a CONNECT, or 0. The user name is {host}/{device}/?api-version=..."""
+    if packet.protocol_level != 4:
+        return packets.UNACCEPTABLE_PROTOCOL
+    if not packet.client_id:
+        return packets.IDENTIFIER_REJECTED
+    parts = (packet.username or "").split("/")
+    if len(parts) < 2 or parts[1] != packet.client_id or packet.password is None:
+        return packets.BAD_CREDENTIALS
+    return packets.ACCEPTED
+
+
+class MqttServer:
+    """Listens for devices."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self._hub, self._connections),
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=2.0,
+            backlog=1024,
+        )
+
+    async def close(self) -> None:
+        """Stop listening and cut all connections."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close("the hub is stopping")

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process, one event loop, three listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.sslproto
+import contextlib
+import logging
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from .amqp.server import AmqpServer
+from .https.server import HttpsServer
+from .hub.hub import Hub
+from .mqtt.server import MqttServer
+from .settings import EVENT_HUB, DataDirectory, Settings, SettingsError
+
+_log = logging.getLogger(__name__)
+# asyncio keeps a buffer of this size for each TLS connection, 256 KiB unless told otherwise: a third of a gigabyte
+# for a thousand devices whose messages are small.
+_TLS_BUFFER = 16384
+
+
+class _Listener(Protocol):
+    async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None: ...
+    async def close(self) -> None: ...
+
+
+class _Failure:
+    """Why the process must end, once something said so."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.stop = asyncio.Event()
+
+    def __call__(self, error: Exception) -> None:
+        self.error = error
+        self.stop.set()
+
+
+async def serve(directory: DataDirectory, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: a port is taken, or the disk failed.
+    """
+    asyncio.sslproto.SSLProtocol.max_size = _TLS_BUFFER
+    failure = _Failure()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, failure.stop.set)
+    hub = Hub(directory.database, settings.policy_key, settings.names, failure)
+    hub.start()
+    try:
+        async with _listening(hub, directory, settings):
+            _log.info("serving %d devices as %s", len(hub.registry), settings.hostname)
+            await failure.stop.wait()
+            _log.info("stopping")
+    finally:
+        await hub.close()
+    if failure.error is not None:
+        raise SettingsError(f"the disk does not take what the hub must keep: {failure.error}")
+
+
+@contextlib.asynccontextmanager
+async def _listening(hub: Hub, directory: DataDirectory, settings: Settings) -> AsyncIterator[None]:
+    tls = directory.certificates.server_context()
+    listeners: list[tuple[str, _Listener, int]] = [
+        ("amqp", AmqpServer(hub, EVENT_HUB), settings.amqp_port),
+        ("mqtt", MqttServer(hub), settings.mqtt_port),
+        # REST last: whoever waits for an answer of it finds the others open too.
+        ("https", HttpsServer(hub), settings.https_port),
+    ]
+    started: list[_Listener] = []
+    try:
+        for name, listener, port in listeners:
+            try:
+                await listener.start(settings.host, port, tls)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise SettingsError(f"cannot listen on {settings.host}:{port} for {name}: {reason}") from error
+            started.append(listener)
+            _log.info("%s on %s:%d", name, settings.host, port)
+        yield
+    finally:
+        for listener in reversed(started):
+            await listener.close()
