@@ -55,6 +55,9 @@ options:
     type: list
     elements: str
     default: []
+  keep_file:
+    description: File with further globs for O(keep), one a line; C(#) begins a comment.
+    type: path
   exclude:
     description: Globs of files of O(src) to leave out.
     type: list
@@ -91,7 +94,7 @@ EXAMPLES = r"""
     platform: linux-aarch64
     requirements: device_app/fridge/runtime-requirements.txt
     wheel_platforms: [manylinux_2_39_aarch64]
-    keep: "{{ lookup('file', 'device_app/fridge/runtime-keep.txt') | split('\n') }}"
+    keep_file: device_app/fridge/runtime-keep.txt
     dest: "{{ build_dir }}"
 """
 
@@ -150,7 +153,14 @@ class LayerBuild:
         self.params = params
         self.dest = Path(params["dest"])
         self.record = self.dest / f"{params['name']}-{params['platform']}.json"
-        self.keep = [line.strip() for line in params["keep"] if line.strip() and not line.strip().startswith("#")]
+        self.keep = [*params["keep"], *self._listed(params["keep_file"])]
+
+    @staticmethod
+    def _listed(path: str | None) -> list[str]:
+        if not path:
+            return []
+        lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+        return [line for line in lines if line]
 
     def wanted(self) -> str:
         """Digest of the inputs."""
@@ -208,6 +218,7 @@ def main() -> NoReturn:
             "wheel_platforms": {"type": "list", "elements": "str", "default": []},
             "cache": {"type": "path"},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "keep_file": {"type": "path"},
             "exclude": {"type": "list", "elements": "str", "default": []},
             "level": {"type": "int", "default": 12},
         },
@@ -217,8 +228,8 @@ def main() -> NoReturn:
     )
     if ZSTD_ERROR:
         module.fail_json(msg=missing_required_lib("backports.zstd"), exception=ZSTD_ERROR)
-    build = LayerBuild(module.params)
     try:
+        build = LayerBuild(module.params)
         inputs, present = build.wanted(), build.present()
         changed = present.get("inputs") != inputs
         layer = {} if changed else present["layer"]
@@ -227,7 +238,7 @@ def main() -> NoReturn:
     except archive.LayerError as exc:
         module.fail_json(msg=f"layer {module.params['name']}: {exc}")
     except OSError as exc:
-        module.fail_json(msg=f"layer {module.params['name']}: {exc.filename or build.dest}: {exc.strerror}")
+        module.fail_json(msg=f"layer {module.params['name']}: {exc.filename or module.params['dest']}: {exc.strerror}")
     diff = {"before": f"{present.get('inputs', '')}\n", "after": f"{inputs}\n"}
     module.exit_json(changed=changed, layer=layer, diff=diff)
 
