@@ -23,6 +23,7 @@ from .iothub_trust import diagnose
 
 _PORT = 5671  # AMQPS; the SDK drops any port of HostName
 _DOING = "send cloud-to-device messages"
+_STALLED = 15.0  # seconds without any answer after which a new connection is tried; uamqp's own login takes up to 10
 _QUEUE = 50  # messages that a hub keeps for a device
 
 
@@ -84,26 +85,39 @@ class Courier:
 
         answers: dict[str, Answer] = {}
         client = self._client()
-        broken = f"the hub {self._address.host} did not answer in {self._patience.seconds:.0f} s; raise timeout"
+        broken = f"the hub {self._address.host} gave no answer about it; raise timeout, or run again"
         try:
             for message in messages:
                 client.queue_message(_amqp(message, answers))
             client.open()
-            while len(answers) < len(messages) and self._patience.left() > 0 and client.do_work():
-                time.sleep(0.001)  # uamqp does not wait by itself and would eat a core
-        except errors.TokenAuthFailure:
-            raise self._refused() from None
+            self._work(client, answers, len(messages))
+        except errors.TokenAuthFailure as error:
+            if error.status_code in (401, 403):
+                raise self._refused() from None
+            broken = self._lost(error)  # status 0: the token never left; a new connection helps
         except (errors.AMQPError, TimeoutError, RuntimeError, ValueError) as error:
             broken = self._lost(error)
         finally:
             client.close()
         return {message.device: answers.get(message.device, Answer(broken, True)) for message in messages}
 
+    def _work(self, client: t.Any, answers: dict[str, Answer], expected: int) -> None:
+        """Drive the connection until all is answered, the deadline is over, or nothing moves any more."""
+        answered, since = 0, time.monotonic()
+        while len(answers) < expected and self._patience.left() > 0 and client.do_work():
+            if len(answers) > answered:
+                answered, since = len(answers), time.monotonic()
+            if time.monotonic() - since > _STALLED:
+                return
+            time.sleep(0.001)  # uamqp does not wait by itself and would eat a core
+
     def _client(self) -> t.Any:
         from azure.iot.hub.iothub_amqp_client import IoTHubAmqpClientSharedAccessKeyAuth
 
         address = self._address
-        return IoTHubAmqpClientSharedAccessKeyAuth(address.netloc, address.policy, address.key).amqp_client
+        client = IoTHubAmqpClientSharedAccessKeyAuth(address.netloc, address.policy, address.key).amqp_client
+        client._keep_alive_interval = 0  # its thread would delay close() by a second, and this link never idles
+        return client
 
     def _refused(self) -> HubError:
         happened = f"the hub {self._address.host} refused the key of policy {self._address.policy}"
@@ -114,7 +128,9 @@ class Courier:
         condition = _text(getattr(error, "condition", ""))
         if "unauthorized" in condition.lower():
             raise self._refused() from None
-        reason = without_signatures(_text(getattr(error, "description", "")) or condition or str(error))
+        said = _text(getattr(error, "description", ""))
+        parts = [condition, said] if condition else [type(error).__name__, *str(error).splitlines()[:1]]
+        reason = without_signatures(": ".join(filter(None, parts)))
         return f"the connection to the hub {self._address.host} broke ({reason}); run again"
 
 

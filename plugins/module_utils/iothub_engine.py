@@ -70,7 +70,7 @@ class Hub:
         """Merge ``{"tags": {...}, "properties": {"desired": {...}}}`` into a twin and return the twin."""
         doing = f"patch the twin of device '{device}'"
         # "*": a merge patch names only what it changes, so somebody else's write in between is not lost
-        return self._call(doing, self._rest.devices.update_twin, device, patch, '"*"')
+        return self._call(doing, self._rest.devices.update_twin, device, patch, "*")
 
     def query(self, sql: str, limit: int | None = None) -> t.Iterator[Document]:
         """Yield the rows of a query, page by page, ``limit`` at most."""
@@ -145,7 +145,7 @@ class Hub:
 
     def delete_configuration(self, name: str) -> None:
         """Delete a configuration; one that is gone already is fine."""
-        self._find(f"delete configuration '{name}'", self._rest.configuration.delete, name, '"*"')
+        self._find(f"delete configuration '{name}'", self._rest.configuration.delete, name, "*")
 
     # ---- messages ----
 

@@ -48,6 +48,7 @@ class HubSimulator:
         self.requests: list[tuple[str, str]] = []
         self.connections = 0
         self.throttled_sends = 0
+        self.link_errors: list[Exception | None] = []  # one is raised, or not, each time a link works
         self._refusals: list[Answer] = []
         self._index: dict[str, Document] | None = None
         self._versions = 0
@@ -178,7 +179,7 @@ class HubSimulator:
         old, match = self.configurations.get(name), headers.get("If-Match")
         if old is not None and match is None:
             return 409, {}, _error("ConfigurationAlreadyExists", "there")
-        if old is not None and match not in (f'"{old["etag"]}"', '"*"'):
+        if old is not None and match not in (f'"{old["etag"]}"', "*"):
             return 412, {}, _error("PreconditionFailed", "etag")
         if old is not None and old["content"] != body["content"]:
             return 400, {}, _error("CannotModifyImmutableConfigurationContent", "immutable")
@@ -219,6 +220,9 @@ class SendLink:
         """Settle one message."""
         from uamqp import constants, errors
 
+        problem = self._hub.link_errors.pop(0) if self._hub.link_errors else None
+        if problem:
+            raise problem
         message = self._pending.pop(0)
         device = message.properties.to.decode().removeprefix("/devices/").removesuffix("/messages/devicebound")
         condition = self._refusal(device)

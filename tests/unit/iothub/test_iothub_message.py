@@ -11,6 +11,7 @@ import time
 import typing as t
 
 from hub_simulator import QUEUE_DEPTH, HubSimulator
+from uamqp import errors
 
 
 def send(run: t.Any, devices: list[str], **options: t.Any) -> dict[str, t.Any]:
@@ -100,6 +101,33 @@ def test_throttled_for_too_long_says_so(run: t.Any, hub: HubSimulator, clock: t.
     result = send(run, ["f1"], timeout=5)
     assert "the hub is throttling messages, 'f1' among them; raise timeout" in result["msg"]
     assert clock.time < 5
+
+
+def test_a_connection_that_breaks_is_made_again_for_those_unanswered(run: t.Any, hub: HubSimulator) -> None:
+    for name in ("f1", "f2", "f3"):
+        hub.add_device(name)
+    hub.link_errors = [None, errors.ConnectionClose(b"amqp:connection:forced", b"maintenance")]
+    assert not send(run, ["f1", "f2", "f3"]).get("failed")
+    assert [len(queue) for queue in hub.queues.values()] == [1, 1, 1]
+    assert hub.connections == 2
+
+
+def test_a_connection_that_stays_broken_is_told_for_each_device(run: t.Any, hub: HubSimulator) -> None:
+    hub.link_errors = [errors.ConnectionClose(b"amqp:connection:forced", b"maintenance")] * 100
+    (device,) = send(run, ["f1"], timeout=5, fail_on="none")["devices"]
+    said = "the connection to the hub hub.example.test broke (amqp:connection:forced: maintenance); run again"
+    assert device == {"id": "f1", "sent": False, "error": said}
+
+
+def test_only_a_refused_token_is_called_a_refused_key(run: t.Any, hub: HubSimulator) -> None:
+    hub.add_device("f1")
+    hub.link_errors = [errors.TokenAuthFailure(0, b"CBS Session closed.")]  # never got to the hub
+    assert not send(run, ["f1"]).get("failed")
+    hub.link_errors = [errors.TokenAuthFailure(401, b"Unauthorized")]
+    assert send(run, ["f1"], fail_on="none")["msg"] == (
+        "cannot send cloud-to-device messages: the hub hub.example.test refused the key of policy iothubowner; "
+        "check connection_string; the policy needs ServiceConnect"
+    )
 
 
 def test_refuses_what_no_hub_takes(run: t.Any, hub: HubSimulator) -> None:
