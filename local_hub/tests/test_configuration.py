@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Automatic device configurations: who wins, and what that does to a twin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from local_hub.core.configuration import Configuration, assign, new_configuration, require_quoted_match
+from local_hub.core.errors import ArgumentInvalid, InvalidConfigurationContent, PreconditionFailed
+from local_hub.core.query import UNDEFINED
+from local_hub.core.twin import Twin
+
+NOW = "2026-01-01T00:00:00.000Z"
+
+
+def body(value: Any = 1, condition: str = "tags.ring='fleet'", priority: int = 0, **more: Any) -> dict[str, Any]:
+    content = {"deviceContent": {"properties.desired.fridge.release": value}}
+    return {"content": content, "targetCondition": condition, "priority": priority, **more}
+
+
+def configuration(name: str, order: int, **fields: Any) -> Configuration:
+    return new_configuration(name, body(**fields), NOW, order)
+
+
+def assigned(twin: Twin, *configurations: Configuration) -> tuple[dict[str, Any], dict[str, Any]]:
+    return assign(configurations, twin, lambda root: twin.tags if root == "tags" else UNDEFINED)
+
+
+FLEET = Twin().with_service_patch({"ring": "fleet"}, None, NOW)
+
+
+def test_the_highest_priority_wins_and_the_newest_of_equals() -> None:
+    low = configuration("low", 3, value=1, priority=1)
+    high = configuration("high", 1, value=2, priority=9)
+    equal = configuration("equal", 2, value=3, priority=9)
+    section, patch = assigned(FLEET, low, high, equal)
+    assert patch == {"fridge": {"release": 3}}
+    assert section == {"low": {"status": "Targeted"}, "high": {"status": "Targeted"}, "equal": {"status": "Applied"}}
+
+
+def test_who_is_not_targeted_keeps_what_he_has() -> None:
+    assert assigned(Twin(), configuration("one", 1)) == ({}, {})
+
+
+def test_content_replaces_the_whole_value_at_its_path_and_nothing_beside_it() -> None:
+    twin = FLEET.with_service_patch(None, {"fridge": {"release": {"id": "r1", "old": True}, "other": 1}}, NOW)
+    _, patch = assigned(twin, configuration("one", 1, value={"id": "r2"}))
+    assert patch == {"fridge": {"release": {"id": "r2", "old": None}}}
+
+
+def test_nothing_is_written_when_the_twin_is_as_wanted() -> None:
+    twin = FLEET.with_service_patch(None, {"fridge": {"release": 1}}, NOW)
+    assert assigned(twin, configuration("one", 1))[1] == {}
+
+
+def test_condition_labels_priority_and_metrics_can_change_content_cannot() -> None:
+    first = configuration("one", 1, labels={"wave": "1"})
+    metrics = {"queries": {"idle": "SELECT deviceId FROM devices WHERE tags.a = 1"}}
+    second = first.changed(body(condition="*", priority=5, labels={"wave": "2"}, metrics=metrics), NOW)
+    assert (second.priority, second.labels, second.etag != first.etag) == (5, {"wave": "2"}, True)
+    with pytest.raises(ArgumentInvalid, match="content"):
+        first.changed(body(value=2), NOW)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"deviceContent": {}},
+        {"modulesContent": {}},
+        {"deviceContent": {"tags.x": 1}},
+        {"deviceContent": {"properties.desired": {}}},
+        {"deviceContent": {"properties.desired..x": 1}},
+    ],
+)
+def test_content_is_for_desired_properties_only(content: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfigurationContent):
+        new_configuration("one", {"content": content}, NOW, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"condition": "tags.ring ="}, {"priority": -1}, {"labels": {"a": 1}}, {"metrics": {"queries": {"a": "x"}}}],
+)
+def test_other_mistakes_are_named(fields: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentInvalid):
+        configuration("one", 1, **fields)
+
+
+def test_a_configuration_survives_its_record() -> None:
+    first = configuration("one", 7, labels={"a": "b"}, metrics={"queries": {"n": "SELECT * FROM devices"}})
+    assert Configuration.from_record(first.to_record()) == first
+
+
+def test_an_etag_must_match() -> None:
+    for good in (None, "*", '"abc"', 'W/"abc"'):
+        require_quoted_match(good, "abc")
+    with pytest.raises(PreconditionFailed):
+        require_quoted_match('"abd"', "abc")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topics, read by the device SDK's own functions where it has them."""
+
+from __future__ import annotations
+
+import pytest
+from azure.iot.device import Message as DeviceMessage
+from azure.iot.device.iothub.pipeline import mqtt_topic_iothub
+from hypothesis import given
+from hypothesis import strategies as st
+from local_hub.core.c2d_queue import Message
+from local_hub.mqtt import topics
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+custom = st.dictionaries(
+    texts.filter(lambda name: not name.startswith("$") and name != "iothub-ack"), texts, max_size=3
+)
+
+
+@given(custom, texts)
+def test_the_sdk_reads_the_properties_that_the_hub_writes(properties: dict[str, str], message_id: str) -> None:
+    sent = Message(
+        1, b"", 0.0, 60.0, message_id=message_id, content_type="a/b", ack="full", properties=dict(properties)
+    )
+    received = DeviceMessage(b"")
+    mqtt_topic_iothub.extract_message_properties_from_topic(topics.message_topic("fridge 1+%", sent), received)
+    assert received.custom_properties == properties
+    assert (received.message_id, received.content_type, received.ack) == (message_id, "a/b", "full")
+
+
+@given(custom, texts)
+def test_the_hub_reads_the_properties_that_the_sdk_writes(properties: dict[str, str], message_id: str) -> None:
+    sent = DeviceMessage(b"", message_id=message_id, content_encoding="utf-8", content_type="application/json")
+    sent.custom_properties = dict(properties)
+    topic = mqtt_topic_iothub.encode_message_properties_in_topic(sent, "devices/fridge-1/messages/events/")
+    assert topics.parse_publication(topic, "fridge-1") == topics.Telemetry(
+        {"message-id": message_id, "content-type": "application/json", "content-encoding": "utf-8"}, properties
+    )
+
+
+def test_requests_are_told_apart() -> None:
+    assert topics.parse_publication("$iothub/twin/GET/?$rid=a%20b", "d") == topics.TwinGet("a b")
+    assert topics.parse_publication("$iothub/twin/PATCH/properties/reported/?$rid=1", "d") == topics.TwinReport("1")
+    assert topics.parse_publication("$iothub/methods/res/200/?$rid=9", "d") == topics.MethodAnswer(200, "9")
+
+
+@pytest.mark.parametrize(
+    "topic", ["", "devices/other/messages/events/", "devices/d/messages", "$iothub/twin/POST/?$rid=1", "x" * 9000]
+)
+def test_a_device_cannot_publish_elsewhere(topic: str) -> None:
+    assert topics.parse_publication(topic, "d") is None
+
+
+@given(st.text())
+def test_any_topic_has_a_meaning_or_none(topic: str) -> None:
+    for text in (topic, f"devices/d/messages/events/{topic}", f"$iothub/twin/GET/?{topic}"):
+        topics.parse_publication(text, "d")
