@@ -15,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QPoint, QPointF, QSocketNotifier, QTimer
+from PySide6.QtCore import QObject, QPointF, QSocketNotifier, Qt, QTimer
 from PySide6.QtQuick import QQuickItem
 
 if TYPE_CHECKING:
     from .app import App
 
-HOLD_MS = 3300
 TAP_MS = 60
+HOLD_LIMIT_MS = 8000
 _LINE_LIMIT = 4096
 
 
@@ -72,10 +72,14 @@ class KitchenServer(QObject):
             answer({"ok": False, "error": str(exc)})
 
     def _do_press(self, name: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        self._touch(name, TAP_MS, answer)
+        lift = self._touch(name, answer)
+        QTimer.singleShot(TAP_MS, lift)
 
     def _do_hold(self, name: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        self._touch(name, HOLD_MS, answer)
+        lift = self._touch(name, answer)
+        # the finger stays until the panel takes it for a hold, however busy the machine is
+        self._app.model.pressed.connect(lift, Qt.ConnectionType.SingleShotConnection)
+        QTimer.singleShot(HOLD_LIMIT_MS, lift)
 
     def _do_door(self, value: str, answer: Callable[[dict[str, Any]], None]) -> None:
         if value not in ("open", "closed"):
@@ -103,23 +107,27 @@ class KitchenServer(QObject):
         answer({"ok": True})
         QTimer.singleShot(50, _segfault if kind == "segfault" else _fault)
 
-    def _touch(self, name: str, milliseconds: int, answer: Callable[[dict[str, Any]], None]) -> None:
+    def _touch(self, name: str, answer: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
+        """Put a finger on the control; the function that lifts it again, once."""
         from PySide6.QtTest import QTest  # only a played kitchen has fingers made of software
 
         item = self._app.view.rootObject().findChild(QQuickItem, name)
         if item is None or not item.isVisible():
             raise KitchenError(f"the panel shows no control {name!r}")
+        view, finger = self._app.view, _Finger.get(QTest)
         point = item.mapToScene(QPointF(item.width() / 2, item.height() / 2)).toPoint()
-        finger = _Finger.get(QTest)
-        QTest.touchEvent(self._app.view, finger).press(0, point, self._app.view).commit()
-        QTimer.singleShot(milliseconds, lambda: self._lift(point, answer))
+        QTest.touchEvent(view, finger).press(0, point, view).commit()
+        lifted = False
 
-    def _lift(self, point: QPoint, answer: Callable[[dict[str, Any]], None]) -> None:
-        from PySide6.QtTest import QTest
+        def lift(*_: object) -> None:
+            nonlocal lifted
+            if not lifted:
+                lifted = True
+                QTest.touchEvent(view, finger).release(0, point, view).commit()
+                self._app.step()
+                answer({"ok": True})
 
-        QTest.touchEvent(self._app.view, _Finger.get(QTest)).release(0, point, self._app.view).commit()
-        self._app.step()
-        answer({"ok": True})
+        return lift
 
 
 class _Finger:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from fridge import control
 from fridge.control import Inputs, State
 from fridge.panel.viewmodel import ViewModel
 from fridge.panel.window import open_panel
-from PySide6.QtCore import QPointF
+from PySide6.QtCore import QPoint, QPointF
 from PySide6.QtQuick import QQuickItem
 from PySide6.QtTest import QTest
 
@@ -76,17 +77,26 @@ class Panel:
     def text(self, name: str) -> str:
         return str(self.item(name).property("text"))
 
-    def touch(self, name: str, seconds: float = 0.05) -> None:
-        """A finger on the middle of a control for `seconds`."""
-        item = self.item(name)
-        point = item.mapToScene(QPointF(item.width() / 2, item.height() / 2)).toPoint()
+    def touch(self, name: str) -> None:
+        """A finger on the middle of a control, and off again."""
+        point = self._middle(name)
         QTest.touchEvent(self.view, self.finger).press(0, point, self.view).commit()
-        self.qtbot.wait(int(seconds * 1000))
         QTest.touchEvent(self.view, self.finger).release(0, point, self.view).commit()
         self.step()
 
     def hold(self, name: str) -> None:
-        self.touch(name, 3.2)
+        """A finger that stays until the panel takes it for a hold: three seconds on a real clock."""
+        point = self._middle(name)
+        began = time.monotonic()
+        with self.qtbot.waitSignal(self.model.pressed, timeout=15000):
+            QTest.touchEvent(self.view, self.finger).press(0, point, self.view).commit()
+        assert time.monotonic() - began > 2.7
+        QTest.touchEvent(self.view, self.finger).release(0, point, self.view).commit()
+        self.step()
+
+    def _middle(self, name: str) -> QPoint:
+        item = self.item(name)
+        return item.mapToScene(QPointF(item.width() / 2, item.height() / 2)).toPoint()
 
     def picture(self, name: str) -> None:
         """Keep what is on the screen now."""

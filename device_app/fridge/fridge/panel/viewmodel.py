@@ -18,7 +18,7 @@ class ViewModel(QObject):
     """Set it with `show`; read the presses with `take_presses`."""
 
     changed = Signal()
-    refused = Signal()
+    pressed = Signal(str, bool)
 
     def __init__(self, version: str) -> None:
         super().__init__()
@@ -51,6 +51,7 @@ class ViewModel(QObject):
     def press(self, button: str, hold: bool) -> None:
         """A control was tapped, or held for three seconds."""
         self._presses.append(Press(Button(button), hold))
+        self.pressed.emit(button, hold)
 
     # ---- to QML -----------------------------------------------------------
 
