@@ -52,7 +52,11 @@ class Answer:
 class Courier:
     """Sends messages until each is answered for good or the time is over."""
 
-    def __init__(self, address: HubAddress, patience: Patience, ca_file: str | None) -> None:
+    def __init__(
+        self, address: HubAddress, patience: Patience, ca_file: str | None, check_key: t.Callable[[str, str], object]
+    ) -> None:
+        """Prepare; ``check_key(doing, device)`` asks the hub over REST and raises HubError if it refuses the key."""
+        self._check_key = check_key
         self._address = address
         self._patience = patience
         self._ca_file = ca_file
@@ -94,7 +98,9 @@ class Courier:
         except errors.TokenAuthFailure as error:
             if error.status_code in (401, 403):
                 raise self._refused() from None
-            broken = self._lost(error)  # status 0: the token never left; a new connection helps
+            # status 0: the token never left, or its answer was overtaken by the link's end; REST knows
+            self._check_key(_DOING, messages[0].device)
+            broken = self._lost(error)
         except (errors.AMQPError, TimeoutError, RuntimeError, ValueError) as error:
             broken = self._lost(error)
         finally:

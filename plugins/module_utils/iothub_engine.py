@@ -151,7 +151,11 @@ class Hub:
 
     def send(self, messages: list[Message]) -> dict[str, str | None]:
         """Send cloud-to-device messages over one connection; return ``{device: None or what went wrong}``."""
-        return Courier(self.address, self._patience, self._ca_file).send(messages)
+
+        def check_key(doing: str, device: str) -> object:
+            return self._find(doing, self._rest.devices.get_twin, device)
+
+        return Courier(self.address, self._patience, self._ca_file, check_key).send(messages)
 
     # ---- one call ----
 

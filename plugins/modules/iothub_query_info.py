@@ -26,7 +26,7 @@ options:
     type: str
     required: true
   max_items:
-    description: Return so many rows at most. If not given, all.
+    description: Return so many rows at most. If not given, all of them.
     type: int
 seealso:
   - name: IoT Hub query language
@@ -51,10 +51,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-items:
-  description:
-    - The rows as the hub sends them. For C(SELECT *) these are twins.
-    - In Jinja write C(result['items']), since C(result.items) is the method of a dictionary.
+rows:
+  description: The rows as the hub sends them. For C(SELECT *) these are twins.
   returned: success
   type: list
   elements: dict
@@ -77,7 +75,7 @@ def main() -> t.NoReturn:
     )
 
     def work(hub: Hub) -> Result:
-        return {"changed": False, "items": list(hub.query(module.params["query"], module.params["max_items"]))}
+        return {"changed": False, "rows": list(hub.query(module.params["query"], module.params["max_items"]))}
 
     run(module, work)
 

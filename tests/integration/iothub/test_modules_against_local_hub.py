@@ -30,7 +30,7 @@ def states(result: dict[str, t.Any]) -> list[str]:
 
 def queued(run_module: t.Any, device: str) -> t.Any:
     """How many messages wait for a device."""
-    (row,) = run_module("iothub_query_info", query=f"SELECT * FROM devices WHERE deviceId = '{device}'")["items"]  # noqa: S608
+    (row,) = run_module("iothub_query_info", query=f"SELECT * FROM devices WHERE deviceId = '{device}'")["rows"]  # noqa: S608
     return row["cloudToDeviceMessageCount"]
 
 
@@ -48,7 +48,7 @@ def test_life_of_devices(run_module: t.Any, name: str, local_hub: t.Any) -> None
         device["connection_string"] for device in created["devices"]
     ]
     query = f"SELECT COUNT() AS n FROM devices WHERE tags.ring = '{name}' AND tags.bucket >= 0"  # noqa: S608
-    assert run_module("iothub_query_info", query=query)["items"] == [{"n": 120}]
+    assert run_module("iothub_query_info", query=query)["rows"] == [{"n": 120}]
     removed = run_module("iothub_device", devices=devices, state="absent")
     assert removed["changed"]
     assert not run_module("iothub_device", devices=devices, state="absent")["changed"]
@@ -72,7 +72,7 @@ def test_twins_take_the_smallest_patch_and_nulls_delete(run_module: t.Any, name:
     assert predicted["diff"] == done["diff"]
     assert done["devices"][0]["patch"] == {"tags": {"ring": "beta"}, "desired": {"fridge": {"old": None}}}
     assert not run_module("iothub_twin", devices=[name], **wish)["changed"]
-    (twin,) = run_module("iothub_query_info", query=f"SELECT * FROM devices WHERE deviceId = '{name}'")["items"]  # noqa: S608
+    (twin,) = run_module("iothub_query_info", query=f"SELECT * FROM devices WHERE deviceId = '{name}'")["rows"]  # noqa: S608
     assert twin["tags"] == {"ring": "beta", "bucket": bucket(name)}
     assert twin["properties"]["desired"]["fridge"] == {"release": {"id": "r1"}}
 
@@ -117,7 +117,7 @@ def test_configuration_reaches_devices_and_counts_them(run_module: t.Any, name: 
     assert found["labels"] == {"version": "1.4.0", "wave": "2"}
     assert found["created_time"]
     query = f"SELECT * FROM devices WHERE deviceId = '{name}-1'"  # noqa: S608
-    (twin,) = run_module("iothub_query_info", query=query)["items"]
+    (twin,) = run_module("iothub_query_info", query=query)["rows"]
     assert twin["properties"]["desired"]["fridge"]["release"] == {"id": "r1"}
     assert run_module("iothub_configuration", id=wish["id"], state="absent")["changed"]
     assert run_module("iothub_configuration_info", id=wish["id"])["configurations"] == []

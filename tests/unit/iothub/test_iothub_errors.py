@@ -68,7 +68,7 @@ def test_a_wrong_key_is_named_by_its_policy(run: t.Any, hub: HubSimulator) -> No
 def test_throttling_waits_as_long_as_the_hub_says(run: t.Any, hub: HubSimulator, clock: t.Any) -> None:
     hub.add_device("f1")
     hub.refuse_next(429, "ThrottlingException", retry_after=7, times=2)
-    assert len(run("iothub_query_info", **QUERY)["items"]) == 1
+    assert len(run("iothub_query_info", **QUERY)["rows"]) == 1
     assert len(clock.pauses) == 2
     assert all(7 <= pause <= 7.5 for pause in clock.pauses)
 
@@ -115,7 +115,7 @@ def test_a_broken_connection_is_tried_again(run: t.Any, hub: HubSimulator, monke
     monkeypatch.setattr(
         "ansible_collections.iotops.fleet.plugins.module_utils.iothub_engine.diagnose", lambda *_where: None
     )
-    assert run("iothub_query_info", **QUERY)["items"] == []
+    assert run("iothub_query_info", **QUERY)["rows"] == []
 
 
 def test_an_unreachable_hub_is_named_with_its_port(run: t.Any) -> None:

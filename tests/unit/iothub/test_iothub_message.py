@@ -128,6 +128,13 @@ def test_only_a_refused_token_is_called_a_refused_key(run: t.Any, hub: HubSimula
         "cannot send cloud-to-device messages: the hub hub.example.test refused the key of policy iothubowner; "
         "check connection_string; the policy needs ServiceConnect"
     )
+    # refused, but uamqp saw only the link's end: REST tells
+    hub.link_errors = [errors.TokenAuthFailure(0, b"CBS Session closed.")]
+    hub.refuse_next(401, "IotHubUnauthorizedAccess")
+    assert send(run, ["f1"], fail_on="none")["msg"] == (
+        "cannot send cloud-to-device messages: the hub hub.example.test refused the key of policy iothubowner; "
+        "check connection_string"
+    )
 
 
 def test_refuses_what_no_hub_takes(run: t.Any, hub: HubSimulator) -> None:

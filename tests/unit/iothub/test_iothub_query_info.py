@@ -22,19 +22,19 @@ def fleet(hub: HubSimulator) -> HubSimulator:
 def test_follows_the_continuation_to_the_end(run: t.Any, fleet: HubSimulator) -> None:
     result = run("iothub_query_info", query="SELECT * FROM devices")
     assert not result["changed"]
-    assert [item["tags"]["number"] for item in result["items"]] == list(range(230))
+    assert [item["tags"]["number"] for item in result["rows"]] == list(range(230))
     assert len(fleet.requests) == 3
 
 
 def test_stops_at_max_items(run: t.Any, fleet: HubSimulator) -> None:
-    assert len(run("iothub_query_info", query="SELECT * FROM devices", max_items=120)["items"]) == 120
+    assert len(run("iothub_query_info", query="SELECT * FROM devices", max_items=120)["rows"]) == 120
     assert len(fleet.requests) == 2
-    assert run("iothub_query_info", query="SELECT * FROM devices", max_items=0)["items"] == []
+    assert run("iothub_query_info", query="SELECT * FROM devices", max_items=0)["rows"] == []
 
 
 def test_keeps_columns_that_no_twin_has(run: t.Any, fleet: HubSimulator) -> None:
     """The SDK's own query method turns this row into an empty Twin."""
-    assert run("iothub_query_info", query="SELECT COUNT() AS size FROM devices")["items"] == [{"size": 230}]
+    assert run("iothub_query_info", query="SELECT COUNT() AS size FROM devices")["rows"] == [{"size": 230}]
 
 
 def test_says_what_is_wrong_with_a_query(run: t.Any, fleet: HubSimulator) -> None:
