@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - iotops.fleet.iothub
   - iotops.fleet.attributes
   - iotops.fleet.attributes.info_module
+  - iotops.fleet.attributes.actiongroup_iothub
 options:
   ring:
     description: The ring.
