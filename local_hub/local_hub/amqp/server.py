@@ -112,13 +112,11 @@ class _Connection(asyncio.Protocol):
 
     def received(self, link: Link, message: IncomingMessage, delivery: IncomingDelivery) -> None:
         path = nodes.node_path(link.target).lower()
-        if path == _CBS:
+        if path == _CBS or path.endswith(_MANAGEMENT):
             delivery.accept()
-            self._put_token(link, message)
-        elif path.endswith(_MANAGEMENT):
-            delivery.accept()
-            answer = nodes.management_answer(message, self._server.event_hub, self._hub.events, self._server.created_ms)
-            self._reply(link, message, answer)
+            # uamqp drops an answer that it reads before the acceptance of its question ("Did not receive send
+            # confirmation for pending operation"), so that the acceptance leaves first.
+            self._loop.call_soon(self._answer, link, message)
         else:
             self._start(self._devicebound(message, delivery))
 
@@ -176,17 +174,24 @@ class _Connection(asyncio.Protocol):
         link.attach()
         self._receivers[link] = receiver
 
-    def _put_token(self, link: Link, message: IncomingMessage) -> None:
+    def _answer(self, link: Link, message: IncomingMessage) -> None:
+        if nodes.node_path(link.target).lower() == _CBS:
+            answer = self._put_token(message)
+        else:
+            answer = nodes.management_answer(message, self._server.event_hub, self._hub.events, self._server.created_ms)
+        self._reply(link, message, answer)
+        self.flush()
+
+    def _put_token(self, message: IncomingMessage) -> bytes:
         try:
             if message.properties.get("operation") != "put-token" or not isinstance(message.body, str):
                 raise Unauthorized("only put-token is offered")
             token = self._hub.access.service(message.body)
         except HubError as error:
             _log.info("amqp: refused a token: %s", error)
-            self._reply(link, message, nodes.reply(message, 401, "Unauthorized"))
-            return
+            return nodes.reply(message, 401, "Unauthorized")
         self._authorized_until = float(token.expiry)
-        self._reply(link, message, nodes.reply(message, 202, "Accepted"))
+        return nodes.reply(message, 202, "Accepted")
 
     def _reply(self, link: Link, request: IncomingMessage, answer: bytes) -> None:
         """On the link of the same node in the same session, that of `reply-to` if there are several.

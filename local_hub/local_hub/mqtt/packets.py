@@ -115,7 +115,7 @@ class PacketReader:
     """Cuts a stream into packets."""
 
     def __init__(self, max_packet: int = MAX_PACKET) -> None:
-        self._max_packet = max_packet
+        self.max_packet = max_packet
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Packet]:
@@ -129,12 +129,14 @@ class PacketReader:
             yield _decode(*frame)
 
     def _frame(self) -> tuple[int, bytes] | None:
+        if self._buffer and not _is_known(self._buffer[0]):
+            raise ProtocolError(f"a packet that begins with {self._buffer[0]:#04x}")
         length = self._remaining_length()
         if length is None:
             return None
         start, size = length
-        if size > self._max_packet:
-            raise ProtocolError(f"a packet of {size} bytes; the limit is {self._max_packet}")
+        if size > self.max_packet:
+            raise ProtocolError(f"a packet of {size} bytes; the limit is {self.max_packet}")
         if len(self._buffer) < start + size:
             return None
         first, body = self._buffer[0], bytes(self._buffer[start : start + size])
@@ -208,12 +210,13 @@ def _decode(first: int, data: bytes) -> Packet:
     kind, flags, body = first >> 4, first & 0x0F, _Body(data)
     if kind == 3:
         return _decode_publish(flags, body)
-    decoder = _DECODERS.get((kind, flags))
-    if decoder is None:
-        raise ProtocolError(f"a packet of type {kind} with flags {flags}")
-    packet = decoder(body)
+    packet = _DECODERS[kind, flags](body)
     body.end()
     return packet
+
+
+def _is_known(first: int) -> bool:
+    return first >> 4 == 3 or (first >> 4, first & 0x0F) in _DECODERS
 
 
 def _decode_connect(body: _Body) -> Connect:

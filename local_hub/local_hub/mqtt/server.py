@@ -15,6 +15,8 @@ from .session import Session
 
 _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT = 10.0
+_MAX_CONNECT = 16 * 1024
+_FIRST_BYTE_OF_CONNECT = 0x10
 _HANDSHAKE_TIMEOUT = 15.0
 _MAX_OUTPUT = 4 * 1024 * 1024
 _TOKEN_GRACE = 30.0
@@ -27,7 +29,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, hub: Hub, connections: set[_Connection]) -> None:
         self._hub = hub
         self._connections = connections
-        self._reader = packets.PacketReader()
+        self._reader = packets.PacketReader(_MAX_CONNECT)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
@@ -37,6 +39,7 @@ class _Connection(asyncio.Protocol):
         self._last_packet = self._loop.time()
         self._timers: list[asyncio.TimerHandle] = []
         self._name = "?"
+        self._heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -56,6 +59,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._last_packet = self._loop.time()
+        if not self._heard and data[0] != _FIRST_BYTE_OF_CONNECT:
+            self.close("it does not speak MQTT")
+            return
+        self._heard = True
         try:
             for packet in self._reader.feed(data):
                 self._handle(packet)
@@ -101,6 +108,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None:
             return
         self._session = session
+        self._reader.max_packet = packets.MAX_PACKET
         await session.open(packet.clean_session)
         _log.info("mqtt: %s connected", self._name)
         try:

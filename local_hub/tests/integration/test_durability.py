@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was acknowledged is still there after kill -9."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from azure.iot.hub.models import Configuration, ConfigurationContent, Twin, TwinProperties
+
+Eventually = Callable[..., Any]
+
+
+def test_everything_acknowledged_survives_kill_9(own_hub: Any, eventually: Eventually) -> None:
+    registry = own_hub.registry()
+    registry.create_device_with_sas("last", None, None, "enabled")
+    device, received, patches = own_hub.device("last"), [], []
+    device.on_message_received = received.append
+    device.on_twin_desired_properties_patch_received = patches.append
+    device.connect()
+    device.patch_twin_reported_properties({"state": "installing"})
+    device.send_message("the last words")
+    device.disconnect()
+    registry.update_twin("last", Twin(tags={"ring": "fleet"}, properties=TwinProperties(desired={"a": 1})))
+    content = ConfigurationContent(device_content={"properties.desired.b": 2})
+    kept = Configuration(id="kept", content=content, target_condition="tags.ring='fleet'", priority=1)
+    own_hub.configurations().create_configuration(kept)
+    registry.send_c2d_message("last", "wake up", {"messageId": "m-1"})
+
+    assert own_hub.stop(signal.SIGKILL) == -signal.SIGKILL
+    own_hub.start()
+
+    registry = own_hub.registry()
+    twin = registry.get_twin("last")
+    assert twin.tags == {"ring": "fleet"}
+    assert twin.properties.reported["state"] == "installing"
+    eventually(lambda: registry.get_twin("last").properties.desired.get("b") == 2)
+    assert registry.get_device("last").cloud_to_device_message_count == 1
+    # The SDK does not subscribe again: the hub must remember what a session that is not clean has subscribed to.
+    device.connect()
+    assert eventually(lambda: received)[0].message_id == "m-1"
+    registry.update_twin("last", Twin(properties=TwinProperties(desired={"a": 3})))
+    eventually(lambda: any(patch.get("a") == 3 for patch in patches))
+    with own_hub.consumer() as client:
+        states = [client.get_partition_properties(number) for number in ("0", "1")]
+    assert sorted(state["last_enqueued_sequence_number"] for state in states) == [-1, 0]
+
+
+def test_a_device_comes_back_by_itself_when_the_hub_was_gone(own_hub: Any, eventually: Eventually) -> None:
+    registry = own_hub.registry()
+    registry.create_device_with_sas("back", None, None, "enabled")
+    device = own_hub.device("back")
+    device.connect()
+    assert own_hub.stop() == 0
+    own_hub.start()
+    eventually(lambda: own_hub.registry().get_device("back").connection_state == "Connected", seconds=30)

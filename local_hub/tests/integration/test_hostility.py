@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that are broken or hostile harm nobody else; people who err get one clear sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def connect(hub: Any, port: int) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=hub.environment["IOTHUB_CA_FILE"])
+    plain = socket.create_connection((hub.host, port), timeout=5)
+    return context.wrap_socket(plain, server_hostname=hub.host)
+
+
+@pytest.mark.parametrize("port", [5671, 8883])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00" * 100,
+        b"\xff" * 100_000,
+        b"AMQP\x03\x01\x00\x00" + b"\xff" * 64,
+        b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00",
+        random.Random(1).randbytes(5000),
+    ],
+)
+def test_nonsense_ends_the_connection_and_nothing_else(hub: Any, port: int, data: bytes) -> None:
+    with connect(hub, port) as client:
+        client.settimeout(8)
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            client.sendall(data)
+            while client.recv(4096):
+                pass
+    assert hub.registry().get_device_registry_statistics().total_device_count >= 0
+
+
+def test_plain_text_where_tls_is_spoken_harms_nothing(hub: Any) -> None:
+    for port in (5671, 8883):
+        with socket.create_connection((hub.host, port), timeout=5) as client:
+            client.sendall(b"hello\r\n\r\n")
+            client.settimeout(5)
+            with contextlib.suppress(OSError):
+                client.recv(100)
+    assert hub.registry().get_device_registry_statistics()
+
+
+def test_a_taken_port_is_one_sentence(hub: Any) -> None:
+    other = type(hub).__new__(type(hub))
+    other.__dict__.update(hub.__dict__, data=hub.data.parent / "other")
+    failed = other.command("serve")
+    assert failed.returncode == 1
+    assert "cannot listen on" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_directory_in_use_is_one_sentence(hub: Any) -> None:
+    failed = hub.command("serve")
+    assert failed.returncode == 1
+    assert "another hub serves from" in failed.stderr
+
+
+def test_waiting_for_a_hub_that_is_not_there_ends(hub: Any, tmp_path: Path) -> None:
+    other = type(hub).__new__(type(hub))
+    other.__dict__.update(hub.__dict__, data=tmp_path / "none", _https_port=1)
+    failed = other.command("wait", "--timeout", "0.5")
+    assert failed.returncode == 1
+    assert "no answer" in failed.stderr
+
+
+def test_the_log_has_no_tracebacks(hub: Any) -> None:
+    log = (hub.data.parent / f"{hub.data.name}.log").read_text()
+    assert "Traceback" not in log, log

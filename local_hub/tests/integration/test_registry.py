@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The identity registry through azure-iot-hub, and its refusals in Azure's form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+from azure.iot.hub.models import ExportImportDevice, Twin
+from local_hub.core.sas import key_bytes
+from msrest.exceptions import HttpOperationError
+
+API = {"api-version": "2021-04-12"}
+
+
+def test_a_device_is_created_found_changed_and_deleted(hub: Any) -> None:
+    registry = hub.registry()
+    created = registry.create_device_with_sas("reg-1", None, None, "enabled")
+    assert len(key_bytes(created.authentication.symmetric_key.primary_key) or b"") == 32
+    found = registry.get_device("reg-1")
+    assert (found.status, found.connection_state, found.etag) == ("enabled", "Disconnected", created.etag)
+    changed = registry.update_device_with_sas("reg-1", found.etag, None, None, "disabled", status_reason="in repair")
+    assert (changed.status, changed.status_reason) == ("disabled", "in repair")
+    assert changed.authentication.symmetric_key.primary_key == created.authentication.symmetric_key.primary_key
+    assert "reg-1" in [device.device_id for device in registry.get_devices()]
+    registry.delete_device("reg-1")
+    with pytest.raises(HttpOperationError, match="Not Found"):
+        registry.get_device("reg-1")
+
+
+def test_refusals_have_azures_codes(hub: Any) -> None:
+    registry = hub.registry()
+    registry.create_device_with_sas("reg-2", None, None, "enabled")
+    with pytest.raises(HttpOperationError, match="Conflict"):
+        registry.create_device_with_sas("reg-2", None, None, "enabled")
+    with pytest.raises(HttpOperationError, match="Precondition Failed"):
+        registry.update_twin("reg-2", Twin(tags={"a": 1}), "AAAAAAAAAHs=")
+    answer = hub.request("GET", "/devices/nobody")
+    assert answer.status_code == 404
+    assert answer.json()["Message"].startswith("ErrorCode:DeviceNotFound;")
+    assert hub.request("PUT", "/devices/bad id", json={}).status_code == 400
+    assert hub.request("PUT", "/devices/reg-3", data=b"{").status_code == 400
+    assert hub.request("PUT", "/devices/reg-3", data=b"[" * 100_000).status_code == 400
+    assert hub.request("PUT", "/devices/reg-3", data=b" " * 3_000_000).status_code == 413
+    assert hub.request("GET", "/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "credential", ["", "Bearer x", "SharedAccessSignature sr=x&sig=y&se=99999999999&skn=iothubowner"]
+)
+def test_nobody_gets_in_without_the_key(hub: Any, credential: str) -> None:
+    headers = {"Authorization": credential}
+    answer = requests.get(f"{hub.url}/devices", params=API, headers=headers, timeout=10)
+    assert answer.status_code == 401
+    assert answer.json()["Message"] == "ErrorCode:IotHubUnauthorizedAccess;Unauthorized"
+
+
+def test_an_expired_token_is_refused(hub: Any) -> None:
+    headers = hub.authorization(lifetime=-1)
+    assert requests.get(f"{hub.url}/devices", params=API, headers=headers, timeout=10).status_code == 401
+
+
+def test_many_devices_are_made_at_once_with_their_twins(hub: Any) -> None:
+    registry = hub.registry()
+    devices = [
+        ExportImportDevice(id=f"bulk-{number}", import_mode="create", status="enabled", tags={"n": number})
+        for number in range(30)
+    ]
+    assert registry.bulk_create_or_update_devices(devices).is_successful
+    assert registry.get_twin("bulk-7").tags == {"n": 7}
+    again = registry.bulk_create_or_update_devices(devices[:1])
+    assert not again.is_successful
+    assert again.errors[0].error_code == "DeviceAlreadyExists"
+    gone = [ExportImportDevice(id=device.id, import_mode="delete") for device in devices]
+    assert registry.bulk_create_or_update_devices(gone).is_successful
+
+
+def test_statistics_count(hub: Any) -> None:
+    registry = hub.registry()
+    before = registry.get_device_registry_statistics()
+    registry.create_device_with_sas("stat-1", None, None, "disabled")
+    after = registry.get_device_registry_statistics()
+    assert after.total_device_count == before.total_device_count + 1
+    assert after.disabled_device_count == before.disabled_device_count + 1
+    assert registry.get_service_statistics().connected_device_count >= 0
+
+
+def test_queries_come_in_pages(hub: Any) -> None:
+    registry = hub.registry()
+    for number in range(5):
+        registry.create_device_with_sas(f"page-{number}", None, None, "enabled")
+        registry.update_twin(f"page-{number}", Twin(tags={"paged": True}))
+    body = {"query": "SELECT deviceId FROM devices WHERE tags.paged = true"}
+    rows, continuation, pages = [], None, 0
+    while pages == 0 or continuation:
+        headers = {"x-ms-max-item-count": "2"} | ({"x-ms-continuation": continuation} if continuation else {})
+        answer = hub.request("POST", "/devices/query", json=body, headers=headers)
+        rows += [row["deviceId"] for row in answer.json()]
+        continuation, pages = answer.headers.get("x-ms-continuation"), pages + 1
+    assert (rows, pages) == ([f"page-{number}" for number in range(5)], 3)
+    counted = {"query": "SELECT COUNT() AS n FROM devices WHERE tags.paged"}
+    assert hub.request("POST", "/devices/query", json=counted).json() == [{"n": 5}]
+    assert hub.request("POST", "/devices/query", json={"query": "SELECT"}).status_code == 400
