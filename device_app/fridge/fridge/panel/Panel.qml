@@ -35,7 +35,7 @@ Rectangle {
         x: 48
         y: 34
         width: 380
-        height: 270
+        height: panel.fridge.alarm === "" ? 270 : 216
 
         Text {
             id: degrees
@@ -47,7 +47,7 @@ Rectangle {
             text: panel.fridge.temperature
             color: panel.fridge.alarm === "warm" ? panel.warn : panel.ink
             font.family: light.name
-            font.pixelSize: 232
+            font.pixelSize: panel.fridge.alarm === "" ? 232 : 176
             font.weight: Font.Light
         }
 
@@ -55,7 +55,7 @@ Rectangle {
             anchors.left: degrees.right
             anchors.leftMargin: 10
             anchors.top: degrees.top
-            anchors.topMargin: 44
+            anchors.topMargin: degrees.font.pixelSize * 0.19
             text: "°C"
             color: panel.soft
             font.family: light.name
