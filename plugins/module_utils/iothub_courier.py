@@ -95,12 +95,13 @@ class Courier:
                 client.queue_message(_amqp(message, answers))
             client.open()
             self._work(client, answers, len(messages))
-        except errors.TokenAuthFailure as error:
-            if error.status_code in (401, 403):
+        except errors.AuthenticationException as error:
+            if getattr(error, "status_code", None) in (401, 403):
                 raise self._refused() from None
-            # status 0: the token never left, or its answer was overtaken by the link's end; REST knows
+            # The token never left, or its answer was overtaken by the link's end: REST knows. uamqp's text is not
+            # shown, since it reads the description from memory that it has given back already.
             self._check_key(_DOING, messages[0].device)
-            broken = self._lost(error)
+            broken = f"the login at the hub {self._address.host} broke off; run again"
         except (errors.AMQPError, TimeoutError, RuntimeError, ValueError) as error:
             broken = self._lost(error)
         finally:
