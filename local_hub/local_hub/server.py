@@ -8,6 +8,7 @@ import asyncio.sslproto
 import contextlib
 import logging
 import signal
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -51,8 +52,7 @@ async def serve(directory: DataDirectory, settings: Settings) -> None:
     failure = _Failure()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, failure.stop.set)
-    hub = Hub(directory.database, settings.policy_key, settings.names, failure)
-    hub.start()
+    hub = _load(directory, settings, failure)
     try:
         async with _listening(hub, directory, settings):
             _log.info("serving %d devices as %s", len(hub.registry), settings.hostname)
@@ -61,7 +61,16 @@ async def serve(directory: DataDirectory, settings: Settings) -> None:
     finally:
         await hub.close()
     if failure.error is not None:
-        raise SettingsError(f"the disk does not take what the hub must keep: {failure.error}")
+        raise SettingsError(f"stopped, since the hub cannot keep its promises: {failure.error}") from failure.error
+
+
+def _load(directory: DataDirectory, settings: Settings, failure: _Failure) -> Hub:
+    try:
+        hub = Hub(directory.database, settings.policy_key, settings.names, failure)
+        hub.start()
+    except sqlite3.Error as error:
+        raise SettingsError(f"cannot use the database {directory.database}: {error}") from error
+    return hub
 
 
 @contextlib.asynccontextmanager

@@ -133,6 +133,11 @@ class Link:
         self._link.advance()
         return self._tag
 
+    def finish_drain(self) -> None:
+        """Nothing more to send: give credit back to a client that asked for that."""
+        if self.attached and self._link.drain_mode:
+            self._link.drained()
+
     def replenish(self) -> None:
         """Let the client send as many as before."""
         missing = _CREDIT - self._link.credit

@@ -58,6 +58,8 @@ class EventReceiver:
         """Receiver."""
         if self._task is None and self._ready():
             self._task = asyncio.get_running_loop().create_task(self._run())
+        elif self._task is None:
+            self._link.finish_drain()
 
     def settled(self, tag: int, accepted: bool) -> None:
         """Receiver. Event Hubs does not care: the position is the client's business."""
@@ -82,6 +84,8 @@ class EventReceiver:
             while self._ready():
                 await self._step()
                 await self._wire.drained()
+            self._link.finish_drain()
+            self._wire.flush()
         except HubError as error:
             self.close()
             self._link.detach(error.condition, str(error))
@@ -119,6 +123,7 @@ class FeedbackReceiver:
         while self._link.credit > 0 and (batch := self._feedback.take()) is not None:
             token, records = batch
             self._tokens[self._link.send(feedback_message(json.dumps(records), token))] = token
+        self._link.finish_drain()
         self._wire.flush()
 
     def settled(self, tag: int, accepted: bool) -> None:

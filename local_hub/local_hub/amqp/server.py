@@ -44,6 +44,7 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
         self._timer: asyncio.TimerHandle | None = None
         self._began = self._hub.clock()
+        self._busy = False
 
     # asyncio.Protocol
 
@@ -62,11 +63,14 @@ class _Connection(asyncio.Protocol):
         self._amqp.free()
 
     def data_received(self, data: bytes) -> None:
+        self._busy = True
         try:
             self._amqp.receive(data)
         except FrameError as error:
             self.close(str(error))
             return
+        finally:
+            self._busy = False
         self.flush()
 
     def eof_received(self) -> None:
@@ -82,9 +86,13 @@ class _Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Put on the socket what there is."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        data = self._amqp.output()
+        if self._busy or self._transport is None or self._transport.is_closing():
+            return  # busy: called from a handler, and whoever called the handler puts everything on the socket
+        self._busy = True
+        try:
+            data = self._amqp.output()
+        finally:
+            self._busy = False
         if data:
             self._transport.write(data)
         if self._amqp.closed:

@@ -21,7 +21,7 @@ from .store import Store
 from .twins import Notice, notify
 
 MAX_CONFIGURATIONS = 100
-_STEP = 100
+_STEP = 50
 
 
 class Configurations:

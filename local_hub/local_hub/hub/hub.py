@@ -33,6 +33,7 @@ class Hub:
         clock: Clock = time.time,
     ) -> None:
         self.clock = clock
+        self._on_failure = on_failure
         self.store = Store(database, on_failure)
         self.registry = Registry(self.store, clock)
         self.access = Access(self.registry, policy_key, names, clock)
@@ -54,15 +55,23 @@ class Hub:
         self.store.start()
         works = (self.configurations.work(), self.messages.work(), self.events.work())
         self._tasks = [asyncio.create_task(work) for work in works]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Stop the background work and leave a clean disk."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
         await self.store.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Background work ends only when it is cancelled: anything else is the end of the process."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._on_failure(error)
 
     def attach(self, device: Device, link: DeviceLink) -> None:
         """A device connected; the connection it had before, if any, is cut."""

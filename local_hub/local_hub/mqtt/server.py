@@ -19,6 +19,7 @@ _MAX_CONNECT = 16 * 1024
 _FIRST_BYTE_OF_CONNECT = 0x10
 _HANDSHAKE_TIMEOUT = 15.0
 _MAX_OUTPUT = 4 * 1024 * 1024
+_MAX_WAITING = 100
 _TOKEN_GRACE = 30.0
 _LONGEST_TIMER = 24 * 3600.0
 
@@ -40,6 +41,7 @@ class _Connection(asyncio.Protocol):
         self._timers: list[asyncio.TimerHandle] = []
         self._name = "?"
         self._heard = False
+        self._open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -83,9 +85,11 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def _handle(self, packet: packets.Packet) -> None:
-        if self._session is not None:
+        if self._session is not None and self._open:
             self._session.handle(packet)
         elif self._connecting is not None:
+            if len(self._waiting) >= _MAX_WAITING:
+                raise packets.ProtocolError("too many packets before CONNACK")
             self._waiting.append(packet)
         elif isinstance(packet, packets.Connect):
             self._connecting = self._loop.create_task(self._connect(packet))
@@ -110,6 +114,7 @@ class _Connection(asyncio.Protocol):
         self._session = session
         self._reader.max_packet = packets.MAX_PACKET
         await session.open(packet.clean_session)
+        self._open = True
         _log.info("mqtt: %s connected", self._name)
         try:
             for waiting in self._waiting:

@@ -113,7 +113,8 @@ class Session:
             self._send(packets.Publish(topic, message.body, 1, packet_id, again).encode())
 
     def close(self, reason: str) -> None:
-        """DeviceLink."""
+        """DeviceLink. From now on nothing is delivered here: it would wait for this device's next connection."""
+        self._closed = True
         self._hang_up(reason)
 
     def _publish(self, packet: packets.Publish) -> None:

@@ -27,7 +27,6 @@ pytest.importorskip("six", reason="azure-iot-hub 2.7 imports six without requiri
 
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient
-from azure.iot.device.exceptions import ClientError
 from azure.iot.hub import IoTHubConfigurationManager, IoTHubRegistryManager
 from local_hub.core.sas import key_bytes, sign
 
@@ -69,7 +68,7 @@ class RunningHub:
 
     def close(self) -> None:
         for device in self._devices:
-            with contextlib.suppress(ClientError):  # some tests have shut theirs down already
+            with contextlib.suppress(Exception):  # some tests have shut theirs down already
                 device.shutdown()
         if self._process is not None and self._process.poll() is None:
             assert self.stop() == 0
