@@ -42,10 +42,7 @@ class Certificates:
             self.server.unlink(missing_ok=True)
         if not self._server_is_good(names, now):
             self._make_server(names, now)
-        public = Path(certifi.where()).read_text()
-        text = f"{public.rstrip()}\n{self.ca.read_text()}"
-        if not self.bundle.exists() or self.bundle.read_text() != text:
-            write_file(self.bundle, text.encode(), 0o644)
+        self._ensure_bundle()
 
     def server_context(self) -> ssl.SSLContext:
         """TLS for the listeners: 1.2 at least, as IoT Hub."""
@@ -53,6 +50,15 @@ class Certificates:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.server, self._server_key)
         return context
+
+    def _ensure_bundle(self) -> None:
+        """Everybody this machine trusts, and our CA: clients that get this file still reach the rest of the world."""
+        files = [self.ca, Path(certifi.where()), *_system_roots()]
+        wanted = [file.read_text().strip() for file in files if file.exists() and file != self.bundle]
+        have = self.bundle.read_text() if self.bundle.exists() else ""
+        # What is in it stays: the next call may come from an environment that names no roots of its own.
+        if not all(text in have for text in wanted):
+            write_file(self.bundle, ("\n".join(dict.fromkeys(wanted)) + "\n").encode(), 0o644)
 
     def _make_ca(self, now: datetime) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -148,6 +154,12 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _system_roots() -> list[Path]:
+    """The roots that OpenSSL would use here, SSL_CERT_FILE included: behind a proxy that opens TLS they matter."""
+    found = ssl.get_default_verify_paths().cafile
+    return [Path(found)] if found else [Path("/etc/ssl/certs/ca-certificates.crt")]
 
 
 def _ends_soon(path: Path, now: datetime) -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import asyncio.sslproto
 import contextlib
 import logging
+import os
 import signal
 import sqlite3
 import ssl
@@ -88,7 +89,7 @@ async def _listening(hub: Hub, directory: DataDirectory, settings: Settings) -> 
             try:
                 await listener.start(settings.host, port, tls)
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = os.strerror(error.errno) if error.errno else str(error)
                 raise SettingsError(f"cannot listen on {settings.host}:{port} for {name}: {reason}") from error
             started.append(listener)
             _log.info("%s on %s:%d", name, settings.host, port)

@@ -39,14 +39,14 @@ class RunningHub:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.host = _free_address()
-        self._https_port = _free_port(self.host)
+        self.https_port = _free_port(self.host)
         self._process: subprocess.Popen[bytes] | None = None
         self._devices: list[Any] = []
         self.environment = json.loads(self.command("env", "--format", "json").stdout)
 
     @property
     def url(self) -> str:
-        return f"https://{self.host}:{self._https_port}"
+        return f"https://{self.host}:{self.https_port}"
 
     @property
     def connection_string(self) -> str:
@@ -108,7 +108,7 @@ class RunningHub:
         return client
 
     def _command(self, *arguments: str) -> list[str]:
-        address = ["--host", self.host, "--hostname", self.host, "--https-port", str(self._https_port)]
+        address = ["--host", self.host, "--hostname", self.host, "--https-port", str(self.https_port)]
         return [sys.executable, "-m", "local_hub", arguments[0], "--data", str(self.data), *address, *arguments[1:]]
 
 

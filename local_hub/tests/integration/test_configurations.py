@@ -78,7 +78,8 @@ def test_a_wave_widens_by_its_condition(hub: Any, manager: Any, eventually: Even
 
 def test_a_connected_device_hears_of_it_and_of_what_comes_after(hub: Any, manager: Any, eventually: Eventually) -> None:
     registry = fleet(hub, "live", 1)
-    device, patches = hub.device("live-0"), []
+    device = hub.device("live-0")
+    patches: list[Any] = []
     device.on_twin_desired_properties_patch_received = patches.append
     device.connect()
     eventually(lambda: patches)  # the SDK makes one of all that is desired when it has connected

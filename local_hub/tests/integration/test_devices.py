@@ -20,7 +20,8 @@ def test_the_twin_goes_both_ways(hub: Any, eventually: Eventually) -> None:
     registry = hub.registry()
     registry.create_device_with_sas("twin-1", None, None, "enabled")
     registry.update_twin("twin-1", Twin(tags={"ring": "beta"}, properties=TwinProperties(desired={"a": {"b": 1}})))
-    device, patches = hub.device("twin-1"), []
+    device = hub.device("twin-1")
+    patches: list[Any] = []
     device.on_twin_desired_properties_patch_received = patches.append
     device.connect()
     twin = device.get_twin()

@@ -15,7 +15,9 @@ Eventually = Callable[..., Any]
 def test_everything_acknowledged_survives_kill_9(own_hub: Any, eventually: Eventually) -> None:
     registry = own_hub.registry()
     registry.create_device_with_sas("last", None, None, "enabled")
-    device, received, patches = own_hub.device("last"), [], []
+    device = own_hub.device("last")
+    received: list[Any] = []
+    patches: list[Any] = []
     device.on_message_received = received.append
     device.on_twin_desired_properties_patch_received = patches.append
     device.connect()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 import socket
 import ssl
@@ -52,8 +53,8 @@ def test_plain_text_where_tls_is_spoken_harms_nothing(hub: Any) -> None:
 
 
 def test_a_taken_port_is_one_sentence(hub: Any) -> None:
-    other = type(hub).__new__(type(hub))
-    other.__dict__.update(hub.__dict__, data=hub.data.parent / "other")
+    other = copy.copy(hub)
+    other.data = hub.data.parent / "other"
     failed = other.command("serve")
     assert failed.returncode == 1
     assert "cannot listen on" in failed.stderr
@@ -67,8 +68,8 @@ def test_a_directory_in_use_is_one_sentence(hub: Any) -> None:
 
 
 def test_waiting_for_a_hub_that_is_not_there_ends(hub: Any, tmp_path: Path) -> None:
-    other = type(hub).__new__(type(hub))
-    other.__dict__.update(hub.__dict__, data=tmp_path / "none", _https_port=1)
+    other = copy.copy(hub)
+    other.data, other.https_port = tmp_path / "none", 1
     failed = other.command("wait", "--timeout", "0.5")
     assert failed.returncode == 1
     assert "no answer" in failed.stderr

@@ -20,7 +20,8 @@ def test_a_message_waits_for_its_device(hub: Any, eventually: Eventually) -> Non
         properties = {"type": "release", "messageId": f"m{number}", "contentType": "application/json"}
         registry.send_c2d_message("c2d-1", f'{{"n":{number}}}', properties)
     assert registry.get_device("c2d-1").cloud_to_device_message_count == 3
-    device, received = hub.device("c2d-1"), []
+    device = hub.device("c2d-1")
+    received: list[Any] = []
     device.on_message_received = received.append
     device.connect()
     assert eventually(lambda: len(received) == 3)
