@@ -22,17 +22,17 @@ def test_the_sdk_reads_the_properties_that_the_hub_writes(properties: dict[str, 
     sent = Message(
         1, b"", 0.0, 60.0, message_id=message_id, content_type="a/b", ack="full", properties=dict(properties)
     )
-    received = DeviceMessage(b"")
-    mqtt_topic_iothub.extract_message_properties_from_topic(topics.message_topic("fridge 1+%", sent), received)
+    received = DeviceMessage(b"")  # type: ignore[no-untyped-call]
+    mqtt_topic_iothub.extract_message_properties_from_topic(topics.message_topic("fridge 1+%", sent), received)  # type: ignore[no-untyped-call]
     assert received.custom_properties == properties
     assert (received.message_id, received.content_type, received.ack) == (message_id, "a/b", "full")
 
 
 @given(custom, texts)
 def test_the_hub_reads_the_properties_that_the_sdk_writes(properties: dict[str, str], message_id: str) -> None:
-    sent = DeviceMessage(b"", message_id=message_id, content_encoding="utf-8", content_type="application/json")
+    sent = DeviceMessage(b"", message_id=message_id, content_encoding="utf-8", content_type="application/json")  # type: ignore[no-untyped-call]
     sent.custom_properties = dict(properties)
-    topic = mqtt_topic_iothub.encode_message_properties_in_topic(sent, "devices/fridge-1/messages/events/")
+    topic = mqtt_topic_iothub.encode_message_properties_in_topic(sent, "devices/fridge-1/messages/events/")  # type: ignore[no-untyped-call]
     assert topics.parse_publication(topic, "fridge-1") == topics.Telemetry(
         {"message-id": message_id, "content-type": "application/json", "content-encoding": "utf-8"}, properties
     )

@@ -67,11 +67,13 @@ class RunningHub:
         return self._process.wait(20)
 
     def close(self) -> None:
-        for device in self._devices:
-            with contextlib.suppress(Exception):  # some tests have shut theirs down already
-                device.shutdown()
-        if self._process is not None and self._process.poll() is None:
-            assert self.stop() == 0
+        try:
+            for device in self._devices:
+                with contextlib.suppress(Exception):  # some tests have shut theirs down already
+                    device.shutdown()
+        finally:
+            if self._process is not None and self._process.poll() is None:
+                assert self.stop() == 0
 
     def authorization(self, lifetime: int = 60) -> dict[str, str]:
         key = self.connection_string.partition("SharedAccessKey=")[2]
@@ -115,9 +117,11 @@ class RunningHub:
 @pytest.fixture(scope="session")
 def shared_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     hub = RunningHub(tmp_path_factory.mktemp("shared") / "hub")
-    hub.start()
-    yield hub
-    hub.close()
+    try:
+        hub.start()
+        yield hub
+    finally:
+        hub.close()
 
 
 @pytest.fixture
@@ -132,9 +136,11 @@ def own_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
     """A hub for one test, which may kill it."""
     hub = RunningHub(tmp_path / "hub")
     _trust(hub, monkeypatch)
-    hub.start()
-    yield hub
-    hub.close()
+    try:
+        hub.start()
+        yield hub
+    finally:
+        hub.close()
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def sent_by(device: Any, events: list[tuple[str, Any]]) -> list[Any]:
 
 
 def test_an_event_arrives_with_its_properties(hub: Any, device: Any, eventually: Eventually) -> None:
-    message = Message('{"t": 4.5}', content_encoding="utf-8", content_type="application/json", message_id="m-1")
+    message = Message('{"t": 4.5}', content_encoding="utf-8", content_type="application/json", message_id="m-1")  # type: ignore[no-untyped-call]
     message.custom_properties = {"kind": "usage", "text": "a b+c&d=ü"}
     device.send_message(message)
     with reading(hub, starting_position="-1") as events:
