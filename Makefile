@@ -38,7 +38,7 @@ lock: setup ## Resolve the dependencies anew and write requirements/*.lock
 
 .PHONY: release
 release: local-up ## A real release on this machine: build, UI-test, sign, publish, roll out to the beta ring, report
-	$(PLAY) release.yml -i beta
+	@$(PLAY) release.yml -i beta
 	echo "==> fridge-beta-3 was switched off all the while. Switching it on: it reads its goal from the hub and catches up."
 	$(PLAY) playbooks/local_power.yml -e power_device=fridge-beta-3 -e power_state=on
 	$(PLAY) playbooks/local_panels.yml -i beta
@@ -55,11 +55,11 @@ local-up: setup ## Start hub, file server, collector and virtual devices; logs i
 
 .PHONY: local-down
 local-down: ## Stop them all; what they know stays in .local
-	@if [ -S "$(LOCAL)/supervisor.sock" ]; then $(BIN)/supervisorctl -c "$(LOCAL)/supervisord.conf" shutdown; else echo "nothing runs here"; fi
+	@scripts/local-down "$(LOCAL)"
 
 .PHONY: local-status
 local-status: ## What runs here
-	@$(BIN)/supervisorctl -c "$(LOCAL)/supervisord.conf" status || true
+	@if [ -S "$(LOCAL)/supervisor.sock" ]; then $(BIN)/supervisorctl -c "$(LOCAL)/supervisord.conf" status || true; else echo "nothing runs here"; fi
 
 .PHONY: crash-demo
 crash-demo: setup ## Crash the app of a virtual device on purpose and follow the crash into the report
@@ -73,17 +73,17 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy -p fridge_agent -p local_hub -p fleet_telemetry -p fridge
-	MYPYPATH=collections mypy -p ansible_collections.iotops.fleet.plugins
+	MYPYPATH=collections mypy --namespace-packages --explicit-package-bases -p ansible_collections.iotops.fleet.plugins
 	yamllint --strict .
-	ansible-lint --offline --profile production
+	ansible-lint --profile production
 
 .PHONY: unit
 unit: setup ## Fast tests of every part
-	QT_QPA_PLATFORM=offscreen PYTHONPATH=collections pytest tests/unit device_app/tests telemetry/tests
+	QT_QPA_PLATFORM=offscreen pytest tests/unit tests/update device_app/tests telemetry/tests
 
 .PHONY: integration
 integration: setup ## Modules and SDKs against the local hub
-	PYTHONPATH=collections pytest local_hub/tests tests/integration
+	pytest local_hub/tests tests/integration
 
 .PHONY: e2e
 e2e: setup ## Whole releases on a clone of this checkout, with faults

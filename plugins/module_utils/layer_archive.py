@@ -73,7 +73,7 @@ def collect_tree(source: Path, keep: list[str], exclude: list[str]) -> dict[str,
 
 def write(files: dict[str, Path], prefix: str, output: BinaryIO, level: int) -> tuple[str, int]:
     """Write `files` below `prefix` as zstd-compressed tar; returns the tar's sha256 and size."""
-    from backports import zstd  # noqa: PLC0415 - the module reports a missing library itself
+    from backports import zstd
 
     parameter = zstd.CompressionParameter
     options: dict[int, int] = {parameter.compression_level: level, parameter.checksum_flag: 1}

@@ -81,7 +81,11 @@ def _telemetry(db: sqlite3.Connection, key: tuple[str, str]) -> dict[str, Any]:
         "available": True,
         "presses": by_button,
         "devices_heard": heard,
-        "crashes": {"count": total, "devices": devices, "groups": [dict(zip(names, row, strict=True)) for row in groups]},
+        "crashes": {
+            "count": total,
+            "devices": devices,
+            "groups": [dict(zip(names, row, strict=True)) for row in groups],
+        },
     }
 
 

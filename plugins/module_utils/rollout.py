@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 BAD = frozenset({"failed", "rolled_back", "refused"})
@@ -106,4 +106,4 @@ def _seconds(text: Any) -> str | None:
 def _iso(seconds: Any) -> str | None:
     if not isinstance(seconds, (int, float)):
         return None
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -108,7 +108,7 @@ class KeyStore:
             ) from exc
         except (ValueError, TypeError) as exc:
             raise RepositoryFault(f"the passphrase does not open signing key {path}") from exc
-        return CryptoSigner(key)  # type: ignore[arg-type]
+        return CryptoSigner(key)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.pem"

@@ -132,7 +132,7 @@ import os
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -205,7 +205,7 @@ class LayerBuild:
         return archive.unpack_wheels(archive.named_by(pinned, wheels), self.keep or ["*"], folder)
 
 
-def main() -> NoReturn:
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},

@@ -86,7 +86,6 @@ present:
   type: int
 """
 
-from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -94,7 +93,7 @@ from ..module_utils.file_server import FileServerError, Login, connect
 from ..module_utils.publishing import plan, upload
 
 
-def main() -> NoReturn:
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present"], "default": "present"},

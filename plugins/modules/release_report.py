@@ -101,7 +101,7 @@ import os
 import shutil
 import tempfile
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -187,7 +187,7 @@ def _told(report: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def main() -> NoReturn:
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present"], "default": "present"},

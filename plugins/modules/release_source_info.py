@@ -90,7 +90,7 @@ untracked:
 import re
 import subprocess
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -161,7 +161,7 @@ class Checkout:
         return done.stdout.strip("\n")
 
 
-def main() -> NoReturn:
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},

@@ -143,7 +143,7 @@ root:
 
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -176,7 +176,7 @@ def bring_about(repo: Any, params: dict[str, Any], check: bool) -> None:
         repo.ensure_target(item["path"].split("/")[0], item["path"], Path(item["src"]).read_bytes())
 
 
-def main() -> NoReturn:
+def main() -> None:
     file_list = {
         "type": "list",
         "elements": "dict",
