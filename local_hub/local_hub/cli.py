@@ -78,7 +78,8 @@ def _answers(directory: DataDirectory, settings: Settings) -> bool:
 
 
 def _addresses(options: argparse.Namespace) -> Addresses:
-    return Addresses(options.host, options.hostname, options.https_port, options.amqp_port, options.mqtt_port)
+    aliases = tuple(options.alias) if options.alias else None
+    return Addresses(options.host, options.hostname, options.https_port, options.amqp_port, options.mqtt_port, aliases)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--data", type=Path, required=True, metavar="DIR", help="where the hub keeps everything")
     common.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     common.add_argument("--hostname", help="name by which clients know the hub (default localhost)")
+    common.add_argument(
+        "--alias", action="append", metavar="NAME", help="another name or address of the hub; repeatable"
+    )
     common.add_argument("--https-port", type=_port, help="REST (default 8443)")
     common.add_argument("--amqp-port", type=_port, help="AMQP; the service SDKs insist on 5671, the default")
     common.add_argument("--mqtt-port", type=_port, help="MQTT; the device SDKs insist on 8883, the default")

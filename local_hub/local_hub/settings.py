@@ -33,11 +33,12 @@ class Settings:
     https_port: int = 8443
     amqp_port: int = 5671
     mqtt_port: int = 8883
+    aliases: tuple[str, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
         """All names that the certificate is for."""
-        names = {"localhost", "127.0.0.1", self.hostname, self.host}
+        names = {"localhost", "127.0.0.1", self.hostname, self.host, *self.aliases}
         return frozenset(names - {"0.0.0.0", "::"})  # noqa: S104 - not bound here, only left out
 
     def connection_string(self) -> str:
@@ -63,6 +64,7 @@ class Addresses:
     https_port: int | None = None
     amqp_port: int | None = None
     mqtt_port: int | None = None
+    aliases: tuple[str, ...] | None = None
 
 
 class DataDirectory:
@@ -121,7 +123,8 @@ class DataDirectory:
         if not self._settings.exists():
             return None
         try:
-            return Settings(**json.loads(self._settings.read_bytes()))
+            settings = Settings(**json.loads(self._settings.read_bytes()))
+            return replace(settings, aliases=tuple(settings.aliases))
         except (ValueError, TypeError) as error:
             raise SettingsError(f"{self._settings} is damaged: {error}") from error
 

@@ -34,10 +34,12 @@ def test_the_server_certificate_follows_the_names(tmp_path: Path) -> None:
     directory = DataDirectory(tmp_path)
     directory.prepare(Addresses())
     authority = directory.certificates.ca.read_bytes()
-    directory.prepare(Addresses(host="127.0.0.23", hostname="hub.example"))
+    aliases = ("host.containers.internal",)
+    directory.prepare(Addresses(host="127.0.0.23", hostname="hub.example", aliases=aliases))
+    assert directory.prepare(Addresses()).aliases == aliases
     certificate = x509.load_pem_x509_certificate(directory.certificates.server.read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert set(names.get_values_for_type(x509.DNSName)) == {"localhost", "hub.example"}
+    assert set(names.get_values_for_type(x509.DNSName)) == {"localhost", "hub.example", *aliases}
     assert {str(each) for each in names.get_values_for_type(x509.IPAddress)} == {"127.0.0.1", "127.0.0.23"}
     assert directory.certificates.ca.read_bytes() == authority
     assert authority in directory.certificates.bundle.read_bytes()
