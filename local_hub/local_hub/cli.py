@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .core.sas import key_bytes, sign
-from .server import serve
 from .settings import Addresses, DataDirectory, Settings, SettingsError
 
 _POLL = 0.1
@@ -37,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(directory: DataDirectory, settings: Settings, options: argparse.Namespace) -> int:
+    from .server import serve  # here, so that env and wait need not load three protocols
+
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("local_hub").setLevel(logging.INFO)
