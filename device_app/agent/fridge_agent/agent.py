@@ -88,11 +88,19 @@ class Agent:
                 self._handle(self._events.get(timeout=_TURN))
             except queue.Empty:
                 self._handle(machine.Tick())
+            self._check_threads()
             self._hear_app()
             self._count_usage(time.time())
             if self._goal and self._state.phase in machine.TERMINAL:
                 goal, self._goal = self._goal, None
                 self._handle(goal)
+
+    def _check_threads(self) -> None:
+        """An agent without its line or its hands must end, so that the service manager starts a whole one."""
+        threads = [self._worker, *([self._hub] if self._hub else [])]
+        dead = [thread.name for thread in threads if not thread.is_alive()]
+        if dead:
+            raise AgentError(f"the agent's {'/'.join(dead)} thread ended unexpectedly")
 
     def _close(self) -> None:
         self._save_usage()

@@ -35,7 +35,7 @@ class HubLink(threading.Thread):
         self._spool_path = spool
         self._on_goal = on_goal
         self._wake = threading.Event()
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._reread = False
         self._report: dict[str, Any] | None = None
         self._reported: dict[str, Any] | None = None
@@ -51,7 +51,7 @@ class HubLink(threading.Thread):
         self._wake.set()
 
     def close(self) -> None:
-        self._stop.set()
+        self._stopping.set()
         self._wake.set()
         self.join(10.0)
 
@@ -60,10 +60,15 @@ class HubLink(threading.Thread):
     def run(self) -> None:
         spool = Spool(self._spool_path)
         failures = 0
-        while not self._stop.is_set():
-            client = self._client()
+        while not self._stopping.is_set():
+            client = None
             try:
+                client = self._client()
                 client.connect()
+                # setting a handler subscribes, which would connect by itself and without our backoff
+                client.on_message_received = self._on_message
+                client.on_twin_desired_properties_patch_received = self._on_patch
+                client.on_connection_state_change = self._on_connection
                 log.info("connected to the hub")
                 failures = 0
                 self._serve(client, spool)
@@ -71,10 +76,11 @@ class HubLink(threading.Thread):
                 failures += 1
                 wait = min(_BACKOFF_CAP, 2.0 ** min(failures, 6)) * random.uniform(0.5, 1.0)  # noqa: S311
                 log.warning("no line to the hub (%s), next try in %.0f s", _reason(exc), wait)
-                self._stop.wait(wait)
+                self._stopping.wait(wait)
             finally:
-                with suppress(Exception):
-                    client.shutdown()
+                if client is not None:
+                    with suppress(Exception):
+                        client.shutdown()
         spool.close()
 
     def _client(self) -> Any:
@@ -82,15 +88,12 @@ class HubLink(threading.Thread):
         if self._hub.ca_file:
             options["server_verification_cert"] = self._hub.ca_file.read_text(encoding="ascii")
         client: Any = IoTHubDeviceClient.create_from_connection_string(self._hub.connection_string, **options)
-        client.on_message_received = self._on_message
-        client.on_twin_desired_properties_patch_received = self._on_patch
-        client.on_connection_state_change = self._on_connection
         return client
 
     def _serve(self, client: Any, spool: Spool) -> None:
         """One connection's life; raises or returns when it is over."""
         self._reread, self._reported = True, None
-        while client.connected and not self._stop.is_set():
+        while client.connected and not self._stopping.is_set():
             if self._reread:
                 self._reread = False
                 self._read_goal(client)
