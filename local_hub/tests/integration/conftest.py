@@ -22,9 +22,6 @@ from typing import Any
 
 import pytest
 import requests
-
-pytest.importorskip("six", reason="azure-iot-hub 2.7 imports six without requiring it: add it to the environment")
-
 from azure.eventhub import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.hub import IoTHubConfigurationManager, IoTHubRegistryManager
