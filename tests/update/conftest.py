@@ -32,7 +32,7 @@ def device(tmp_path: Path, maker: Maker) -> Callable[..., Config]:
         base = tmp_path / "device"
         return Config(
             device_id="fridge-1", ring=ring, platform="linux-x86_64", hardware="fridge-panel",
-            paths=Paths(base / "opt", base / "state", base / "run"),
+            paths=Paths(base / "opt", base / "state", base / "run", base / "app"),
             server=Server(url or maker.repository.as_uri(), root=root, **server),
             hub=None, app=App(sys.executable), timing=Timing(), consent=True,
         )  # fmt: skip

@@ -82,7 +82,7 @@ def test_one_of_two_fleet_signatures_is_not_enough(maker: Maker, device: Device)
     role["signatures"] = role["signatures"][:1]
     path.write_text(json.dumps(role))
     other = Config(**{**config.__dict__, "paths": type(config.paths)(*(p / "x" for p in
-                   (config.paths.base, config.paths.state, config.paths.run)))})  # fmt: skip
+                   (config.paths.base, config.paths.state, config.paths.run, config.paths.app)))})  # fmt: skip
     with pytest.raises(errors.NotTrusted):
         fetch(other, target)
 

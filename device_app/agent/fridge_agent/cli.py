@@ -36,12 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--config", type=Path, default=Path("/etc/fridge-agent/agent.toml"), metavar="FILE")
     commands = parser.add_subparsers(required=True)
-    for name, command, text in (
-        ("run", _run, "serve: update the device and send its telemetry"),
-        ("run-app", _run_app, "run the app of the current release, and again when the release changes"),
-        ("status", _status, "print the update's state as JSON"),
+    for name, command, secrets, text in (
+        ("run", _run, True, "serve: update the device and send its telemetry"),
+        ("run-app", _run_app, False, "run the app of the current release, and again when the release changes"),
+        ("status", _status, False, "print the update's state as JSON"),
     ):
-        commands.add_parser(name, help=text).set_defaults(command=_with_config(command))
+        commands.add_parser(name, help=text).set_defaults(command=_with_config(command, secrets))
     flash = commands.add_parser("flash", help="install a built release from a folder, without hub or server")
     flash.add_argument("--manifest", type=Path, required=True, help="the release's manifest.json")
     flash.add_argument("--objects", type=Path, required=True, help="folder that the manifest's layer paths are below")
@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_config(command: Callable[[Config], int]) -> Callable[[argparse.Namespace], int]:
-    return lambda args: command(load(args.config))
+def _with_config(command: Callable[[Config], int], secrets: bool) -> Callable[[argparse.Namespace], int]:
+    return lambda args: command(load(args.config, secrets=secrets))
 
 
 def _run(config: Config) -> int:
@@ -74,7 +74,7 @@ def _flash(args: argparse.Namespace) -> int:
     """What a factory or a test bench does: whoever holds the medium is trusted, hashes are checked all the same."""
     from . import install, manifest
 
-    paths = Paths(args.base, args.base, args.base)
+    paths = Paths(args.base, args.base, args.base, args.base)
     try:
         release = manifest.parse(args.manifest.read_bytes(), args.platform, args.hardware)
     except OSError as exc:

@@ -13,11 +13,15 @@ from .errors import ConfigError
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things lie. `base` and `state` are on durable storage, `run` may be a tmpfs."""
+    """Where things lie. `run` may be a tmpfs, the others are durable.
+
+    `base` is written by the agent and read by the app, `app` the other way round, `state` is the agent's alone.
+    """
 
     base: Path
     state: Path
     run: Path
+    app: Path
 
     @property
     def releases(self) -> Path:
@@ -41,11 +45,11 @@ class Paths:
 
     @property
     def crashes(self) -> Path:
-        return self.state / "crashes"
+        return self.app / "crashes"
 
     @property
     def app_state(self) -> Path:
-        return self.state / "app"
+        return self.app / "settings"
 
     @property
     def socket(self) -> Path:
@@ -108,8 +112,8 @@ class Config:
     consent: bool
 
 
-def load(path: Path) -> Config:
-    """Read the TOML file at `path`.
+def load(path: Path, *, secrets: bool = True) -> Config:
+    """Read the TOML file at `path`; without `secrets` the hub and the password are left out, for the app's launcher.
 
     Raises:
         ConfigError: the file or a secret beside it cannot be read, or a setting is missing or of a wrong type.
@@ -121,14 +125,14 @@ def load(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
     try:
-        return _from_tables(raw, path.parent)
+        return _from_tables(raw, path.parent, secrets)
     except KeyError as exc:
         raise ConfigError(f"{path}: the setting {exc.args[0]} is missing") from exc
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"{path}: {exc}") from exc
 
 
-def _from_tables(raw: dict[str, Any], here: Path) -> Config:
+def _from_tables(raw: dict[str, Any], here: Path, secrets: bool) -> Config:
     device, paths, updates = (_table(raw, name) for name in ("device", "paths", "updates"))
     app = _table(raw, "app")
     return Config(
@@ -136,15 +140,15 @@ def _from_tables(raw: dict[str, Any], here: Path) -> Config:
         ring=str(device["ring"]),
         platform=str(device["platform"]),
         hardware=str(device.get("hardware", "fridge-panel")),
-        paths=Paths(*(here / paths[key] for key in ("base", "state", "run"))),
+        paths=Paths(*(here / paths[key] for key in ("base", "state", "run", "app"))),
         server=Server(
             url=str(updates["url"]).rstrip("/"),
             username=str(updates.get("username", "anonymous")),
-            password=_secret(here, updates.get("password_file")),
+            password=_secret(here, updates.get("password_file")) if secrets else "",
             ca_file=_optional_path(here, updates.get("ca_file")),
             root=here / updates["root"],
         ),
-        hub=_hub(raw.get("hub"), here),
+        hub=_hub(raw.get("hub"), here) if secrets else None,
         app=App(
             python=str(app["python"]),
             module=str(app.get("module", "fridge")),

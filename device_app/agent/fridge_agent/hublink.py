@@ -129,8 +129,10 @@ class HubLink(threading.Thread):
         self._wake.set()
 
     def _on_patch(self, patch: dict[str, Any]) -> None:
-        if found := goal.from_desired(patch):
-            self._on_goal(found)
+        if goal.from_desired(patch):
+            # the SDK runs handlers in several threads, so patches may overtake each other: ask what holds now
+            self._reread = True
+            self._wake.set()
 
 
 def _message(item: Item) -> Any:
