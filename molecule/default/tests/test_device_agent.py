@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runs on the device, and what it really may not do."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+SERVICES = {"fridge-agent": "fridge-agent", "fridge-app": "fridge-app"}
+
+
+def main_pid(host: Any, service: str) -> str:
+    return str(host.check_output(f"systemctl show -p MainPID --value {service}"))
+
+
+def kitchen(host: Any, command: str) -> Any:
+    """A word with the running app, as its own user."""
+    return host.run(
+        "runuser -u fridge-app -- env PYTHONPATH=/opt/fridge/current/app "
+        f"python3 -m fridge.kitchen --run-dir /run/fridge {command}"
+    )
+
+
+def within(seconds: float, check: Any) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def as_service(host: Any, service: str, command: str) -> Any:
+    """Run `command` in the mount namespace and with the user of the running service."""
+    pid, user = main_pid(host, service), SERVICES[service]
+    return host.run(f"nsenter --mount --target {pid} -- runuser -u {user} -- sh -c '{command}'")
+
+
+def refused(result: Any) -> bool:
+    """Refused by the kernel, and not failed for some other reason."""
+    return result.rc != 0 and ("Read-only file system" in result.stderr or "Permission denied" in result.stderr)
+
+
+def test_pid_1_is_systemd(host: Any) -> None:
+    assert host.file("/proc/1/comm").content_string.strip() == "systemd"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_runs_as_its_user_and_comes_with_the_boot(host: Any, service: str) -> None:
+    assert host.service(service).is_running
+    assert host.service(service).is_enabled
+    assert host.check_output(f"ps -o user= -p {main_pid(host, service)}").strip() == SERVICES[service]
+
+
+def test_the_app_of_the_first_release_answers_touches(host: Any) -> None:
+    assert within(60, lambda: kitchen(host, "state").rc == 0), kitchen(host, "state").stderr
+    manifest = json.loads(host.file("/opt/fridge/current/manifest.json").content_string)
+    before = json.loads(kitchen(host, "state").stdout)
+    assert before["version"] == manifest["version"]
+    assert kitchen(host, "press temp").rc == 0
+    assert json.loads(kitchen(host, "state").stdout)["setpoint"] != before["setpoint"]
+
+
+def test_an_agent_without_a_hub_keeps_trying_and_does_not_die(host: Any) -> None:
+    before = host.check_output("systemctl show -p NRestarts --value fridge-agent")
+    assert within(60, lambda: "no line to the hub" in host.check_output("journalctl -u fridge-agent --no-pager"))
+    assert host.check_output("systemctl show -p NRestarts --value fridge-agent") == before
+    assert host.service("fridge-agent").is_running
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_sandbox_is_enforced_by_the_kernel(host: Any, service: str) -> None:
+    pid = main_pid(host, service)
+    root = host.check_output(f"awk '$5 == \"/\" {{o=$6}} END {{print o}}' /proc/{pid}/mountinfo")
+    assert "ro" in root.split(",")
+    status = dict(line.split(":", 1) for line in host.check_output(f"cat /proc/{pid}/status").splitlines())
+    assert status["NoNewPrivs"].strip() == "1"
+    assert int(status["CapBnd"], 16) == 0
+    assert int(status["CapEff"], 16) == 0
+    assert status["Seccomp"].strip() == "2"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("path", ["/etc/evil", "/usr/bin/evil", "/opt/fridge-agent/evil", "/home/evil"])
+def test_the_system_cannot_be_written(host: Any, service: str, path: str) -> None:
+    assert refused(as_service(host, service, f"touch {path}"))
+    assert not host.file(path).exists
+
+
+def test_the_app_cannot_write_releases_and_the_agent_can(host: Any) -> None:
+    assert refused(as_service(host, "fridge-app", "touch /opt/fridge/releases/evil"))
+    assert refused(as_service(host, "fridge-app", "ln -sfn / /opt/fridge/current"))
+    assert as_service(host, "fridge-agent", "touch /opt/fridge/releases/.probe && rm /opt/fridge/releases/.probe").rc == 0
+
+
+def test_only_the_agent_reads_the_hubs_key(host: Any) -> None:
+    assert "SharedAccessKey" in as_service(host, "fridge-agent", "cat /etc/fridge-agent/hub-key").stdout
+    assert refused(as_service(host, "fridge-app", "cat /etc/fridge-agent/hub-key"))
+    assert refused(host.run("runuser -u nobody -- cat /etc/fridge-agent/hub-key"))
+    assert "bW9sZWN1bGUgb25seQ" not in host.check_output("journalctl --no-pager")
+
+
+def test_a_crashed_app_leaves_a_record_that_the_agent_takes_and_comes_back(host: Any) -> None:
+    def app_child() -> str:
+        return str(host.run(f"pgrep -P {main_pid(host, 'fridge-app')}").stdout.strip())
+
+    assert within(60, lambda: kitchen(host, "state").rc == 0)
+    before = app_child()
+    assert kitchen(host, "crash exception").rc == 0
+    assert within(30, lambda: app_child() not in ("", before) and kitchen(host, "state").rc == 0)
+    assert within(10, lambda: not host.check_output("ls /var/lib/fridge-app/crashes"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_killed_service_comes_back(host: Any, service: str) -> None:
+    before = main_pid(host, service)
+    host.check_output(f"kill -9 {before}")
+    assert within(30, lambda: host.service(service).is_running and main_pid(host, service) not in ("0", before))
