@@ -79,7 +79,8 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 
 .PHONY: unit
 unit: setup ## Fast tests of every part
-	QT_QPA_PLATFORM=offscreen pytest tests/unit tests/update device_app/tests telemetry/tests
+	pytest tests/unit tests/update device_app/tests/agent device_app/tests/fridge telemetry/tests
+	QT_QPA_PLATFORM=offscreen pytest -p pytestqt.plugin device_app/tests/ui
 
 .PHONY: integration
 integration: setup ## Modules and SDKs against the local hub

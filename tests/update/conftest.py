@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,26 +57,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def ftp_server(certificate: tuple[Path, Path]) -> Iterator[Callable[..., str]]:
     """Serves a folder by pyftpdlib; `serve(folder, tls=True)` returns its URL. publisher/secret may write."""
-    from pyftpdlib.authorizers import DummyAuthorizer
-    from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
-    from pyftpdlib.servers import ThreadedFTPServer
-
-    running: list[ThreadedFTPServer] = []
+    running: list[subprocess.Popen[str]] = []
 
     def serve(folder: Path, *, tls: bool = True) -> str:
         folder.mkdir(parents=True, exist_ok=True)
-        authorizer = DummyAuthorizer()
-        authorizer.add_user("publisher", "secret", str(folder), perm="elradfmwMT")
-        authorizer.add_anonymous(str(folder))
-        attributes: dict[str, Any] = {"authorizer": authorizer, "banner": "test", "use_sendfile": not tls}
-        if tls:
-            attributes |= {"certfile": str(certificate[0]), "tls_control_required": True, "tls_data_required": True}
-        handler = type("Handler", (TLS_FTPHandler if tls else FTPHandler,), attributes)
-        server = ThreadedFTPServer(("127.0.0.1", 0), handler)
-        running.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"{'ftps' if tls else 'ftp'}://localhost:{server.address[1]}"
+        command = [sys.executable, str(Path(__file__).with_name("ftp_process.py")), str(folder)]
+        process = subprocess.Popen(
+            command + ([str(certificate[0])] if tls else []),
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        running.append(process)
+        assert process.stdout is not None
+        return f"{'ftps' if tls else 'ftp'}://localhost:{process.stdout.readline().strip()}"
 
     yield serve
-    for server in running:
-        server.close_all()
+    for process in running:
+        process.kill()
+        process.wait()
