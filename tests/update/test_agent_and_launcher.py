@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole agent without a hub: goals in, real downloads, a real app process that lives or dies."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fridge_agent.agent import Agent
+from fridge_agent.config import App, Config, Timing
+from fridge_agent.install import current, describe
+from fridge_agent.launcher import Launcher
+from fridge_agent.machine import Goal
+from update.maker import Maker
+
+GOOD = """
+import json, os, signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+while True:
+    for kind in ("ready", "alive"):
+        try:
+            link.sendto(json.dumps({"type": kind, "version": os.environ["FRIDGE_VERSION"]}).encode(),
+                        os.environ["FRIDGE_AGENT_SOCKET"])
+        except OSError:
+            pass
+    time.sleep(0.1)
+"""
+DYING = "raise SystemExit('I cannot start on a device')"
+SILENT = "import time; time.sleep(600)"
+
+
+class Device:
+    """An agent thread and a launcher process on one configuration."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config = config
+        self._toml = folder / "agent.toml"
+        paths = config.paths
+        self._toml.write_text(
+            f'[device]\nid = "f"\nring = "beta"\nplatform = "linux-x86_64"\n[updates]\nurl = "{config.server.url}"\n'
+            f'root = "{config.server.root}"\n[paths]\nbase = "{paths.base}"\nstate = "{paths.state}"\n'
+            f'run = "{paths.run}"\napp = "{paths.app}"\n[app]\npython = "{sys.executable}"\n'
+        )
+        self.start_agent()
+        self.launcher = subprocess.Popen(
+            [sys.executable, "-m", "fridge_agent.cli", "--config", str(self._toml), "run-app"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def start_agent(self) -> None:
+        self.agent = Agent(self.config)
+        self._thread = threading.Thread(target=self.agent.run, daemon=True)
+        self._thread.start()
+
+    def stop_agent(self) -> None:
+        self.agent.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def goal(self, version: str) -> None:
+        self.agent._put(Goal(f"{version}-g0", version, f"beta/{version}/manifest.json"))
+
+    def becomes(self, phase: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while self.agent._state.phase != phase:
+            assert time.monotonic() < deadline, f"still {self.agent._state}, not {phase}"
+            time.sleep(0.05)
+
+    def running(self) -> str | None:
+        return (describe(current(self.config.paths)) or {}).get("version")
+
+
+@pytest.fixture
+def start(device: Callable[..., Config], tmp_path: Path) -> Iterator[Callable[[], Device]]:
+    made: list[Device] = []
+
+    def begin() -> Device:
+        timing = Timing(ready_timeout=4, probation=0.5, retry_base=0.1)
+        config = replace(device(), timing=timing, app=App(sys.executable))
+        made.append(Device(config, tmp_path))
+        return made[-1]
+
+    yield begin
+    for each in made:
+        each.stop_agent()
+        each.launcher.send_signal(signal.SIGTERM)
+        assert each.launcher.wait(15) == 0
+
+
+@pytest.fixture
+def release(maker: Maker) -> Callable[[str, str], None]:
+    """Releases an app whose `python -m fridge` is this program."""
+
+    def make(version: str, program: str) -> None:
+        package = maker.folder / "source/app/fridge"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "__init__.py").write_text("")
+        (package / "__main__.py").write_text(program)
+        maker.release(version)
+
+    return make
+
+
+def test_a_good_release_succeeds_and_the_app_is_the_new_one(
+    start: Callable[[], Device], release: Callable[[str, str], None]
+) -> None:
+    fridge = start()
+    for version in ("1", "2"):
+        release(version, GOOD)
+        fridge.goal(version)
+        fridge.becomes("probation")
+        fridge.becomes("succeeded")
+        assert fridge.running() == version
+    assert fridge.agent._state.previous == "1"
+    assert fridge.agent._state.blind_s is not None
+
+
+@pytest.mark.parametrize(("program", "code"), [(DYING, "app_exited"), (SILENT, "not_ready")])
+def test_a_bad_release_rolls_back_to_the_one_before(
+    program: str, code: str, start: Callable[[], Device], release: Callable[[str, str], None]
+) -> None:
+    fridge = start()
+    release("1", GOOD)
+    fridge.goal("1")
+    fridge.becomes("succeeded")
+    release("2", program)
+    fridge.goal("2")
+    fridge.becomes("rolled_back")
+    assert fridge.running() == "1"
+    error = fridge.agent._state.error
+    assert error is not None
+    assert error["code"] == code
+    release("3", GOOD)
+    fridge.goal("3")
+    fridge.becomes("succeeded")
+
+
+@pytest.mark.parametrize("phase", ["downloading", "installing", "probation"])
+def test_an_agent_restarted_in_the_middle_ends_well(
+    phase: str, start: Callable[[], Device], release: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fridge = start()
+    release("1", GOOD)
+    if phase != "probation":
+        name = {"downloading": "_fetch", "installing": "_install"}[phase]
+        stuck = threading.Event()
+        worker = fridge.agent._worker
+        monkeypatch.setattr(worker, name, lambda target: (stuck.wait(0.5) and None) or time.sleep(0.5))
+        monkeypatch.setattr(fridge.agent, "_put", lambda event: None)
+    fridge.agent._handle(Goal("1-g0", "1", "beta/1/manifest.json"))
+    if phase == "installing":
+        from fridge_agent.machine import Fetched
+
+        fridge.agent._handle(Fetched())
+    if phase == "probation":
+        fridge.becomes("probation")
+    fridge.stop_agent()
+    assert json.loads((fridge.config.paths.state / "update.json").read_text())["phase"] == phase
+    fridge.start_agent()
+    fridge.becomes("succeeded")
+    assert fridge.running() == "1"
+
+
+def test_a_crash_leaves_one_record_with_its_last_words(device: Any) -> None:
+    config: Config = replace(device(), app=App(sys.executable))
+    releases = config.paths.releases / "1-g0"
+    (releases / "real/fridge").mkdir(parents=True)
+    (releases / "app").symlink_to("real")
+    (releases / "real/fridge/__main__.py").write_text("raise ValueError('too cold')")
+    (releases / "manifest.json").write_text('{"id": "1-g0", "version": "1"}')
+    config.paths.current.symlink_to("releases/1-g0")
+    config.paths.app_state.mkdir(parents=True)
+    launcher = Launcher(config)
+    threading.Timer(1.2, launcher.stopping.set).start()
+    while not launcher.stopping.is_set():
+        launcher._run_once(releases)
+    records = [json.loads(path.read_text()) for path in sorted(config.paths.crashes.iterdir())]
+    assert 1 <= len(records) <= 3, "the launcher must not spin"
+    assert records[0]["exit_code"] == 1
+    assert "ValueError: too cold" in records[0]["stderr"]
+    assert records[0]["release"] == "1-g0"
