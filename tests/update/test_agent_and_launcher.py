@@ -176,6 +176,7 @@ def test_a_crash_leaves_one_record_with_its_last_words(device: Any) -> None:
     releases = config.paths.releases / "1-g0"
     (releases / "real/fridge").mkdir(parents=True)
     (releases / "app").symlink_to("real")
+    (releases / "real/fridge/__init__.py").write_text("")
     (releases / "real/fridge/__main__.py").write_text("raise ValueError('too cold')")
     (releases / "manifest.json").write_text('{"id": "1-g0", "version": "1"}')
     config.paths.current.symlink_to("releases/1-g0")

@@ -93,7 +93,8 @@ def test_the_system_cannot_be_written(host: Any, service: str, path: str) -> Non
 def test_the_app_cannot_write_releases_and_the_agent_can(host: Any) -> None:
     assert refused(as_service(host, "fridge-app", "touch /opt/fridge/releases/evil"))
     assert refused(as_service(host, "fridge-app", "ln -sfn / /opt/fridge/current"))
-    assert as_service(host, "fridge-agent", "touch /opt/fridge/releases/.probe && rm /opt/fridge/releases/.probe").rc == 0
+    probe = "/opt/fridge/releases/.probe"
+    assert as_service(host, "fridge-agent", f"touch {probe} && rm {probe}").rc == 0
 
 
 def test_only_the_agent_reads_the_hubs_key(host: Any) -> None:
