@@ -37,11 +37,13 @@ def test_a_mistyped_ring_fails(world: World) -> None:
         (["vault_signing_passphrase="], "The secret vault_signing_passphrase is missing for ring beta"),
         (["iothub_connection_string=HostName=localhost:1;SharedAccessKeyName=x;SharedAccessKey=YWJj"], "localhost:1"),
         (["iothub_connection_string=HostName=localhost:1"], "SharedAccessKey"),
+        (["iothub_connection_string="], "No hub: start the local one"),
     ],
 )
 def test_what_is_missing_or_wrong_is_told_in_a_sentence(world: World, wrong: list[str], words: str) -> None:
-    run = world.play("status.yml", "-i", "beta", *(f"-e{word}" for word in wrong)).must(succeed=False)
+    run = world.play("release.yml", "-i", "beta", *(f"-e{word}" for word in wrong)).must(succeed=False)
     assert words in run.text
+    assert "Build the release" not in run.text
     assert "Traceback" not in run.text
     assert "YWJj" not in run.text
 
