@@ -14,7 +14,7 @@ LOCAL := $(or $(IOTOPS_LOCAL_DIR),$(CURDIR)/.local)
 
 .PHONY: help
 help: ## This list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---- set-up -----------------------------------------------------------------------------------------------------
 

@@ -190,3 +190,39 @@ def test_a_crash_leaves_one_record_with_its_last_words(device: Any) -> None:
     assert records[0]["exit_code"] == 1
     assert "ValueError: too cold" in records[0]["stderr"]
     assert records[0]["release"] == "1-g0"
+
+
+def test_a_wake_up_for_what_is_not_there_is_tried_a_bounded_number_of_times(
+    device: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = replace(device(), timing=Timing(download_attempts=2, retry_base=0.05))
+    fridge = Agent(config)
+    fetched: list[str] = []
+    real = fridge._worker._fetch
+    fridge._worker._fetch = lambda target: (fetched.append(target), real(target))  # type: ignore[method-assign,assign,return-value]
+    thread = threading.Thread(target=fridge.run, daemon=True)
+    thread.start()
+    fridge._put(Goal("9-g0", "9", "beta/9/manifest.json", woken=True))
+    deadline = time.monotonic() + 10
+    while fridge._state.phase != "failed" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    fridge.stop()
+    thread.join(20)
+    assert (fridge._state.phase, len(fetched)) == ("failed", 2)
+
+
+def test_a_goal_that_comes_during_probation_is_followed_after_it(
+    start: Callable[[], Device], release: Callable[[str, str], None]
+) -> None:
+    fridge = start()
+    release("1", GOOD)
+    release("2", GOOD)
+    fridge.goal("1")
+    fridge.becomes("probation")
+    fridge.goal("2")
+    deadline = time.monotonic() + 30
+    while fridge.running() != "2" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    fridge.becomes("succeeded")
+    assert (fridge.running(), fridge.agent._state.previous) == ("2", "1")

@@ -121,8 +121,6 @@ class Agent:
             log.warning("too much at once: left out %s", type(event).__name__)
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, Goal):
-            self._goal = event
         before = self._state
         self._state, effects = machine.step(self._state, event, time.time(), self.policy)
         if self._state != before:
@@ -131,6 +129,9 @@ class Agent:
             write_json(self._state_file, self._state.to_json())
         for effect in effects:
             self._carry_out(effect)
+        if isinstance(event, Goal):
+            # what the machine did not take (another release is on trial) is offered once more when that has ended
+            self._goal = event if self._state.release != event.release else None
 
     def _log_change(self, before: State) -> None:
         state = self._state
