@@ -112,7 +112,7 @@ def panel(qapp: Any, qtbot: Any, finger: Any, tmp_path: Path) -> Iterator[Panel]
     pictures.mkdir(parents=True, exist_ok=True)
     model = ViewModel("0.1.57")
     view = open_panel(model, full_screen=False)
-    qtbot.waitUntil(view.isExposed, timeout=5000)
+    qtbot.waitUntil(view.isExposed, timeout=60000)  # a new machine's first window builds font caches
     shown = Panel(qtbot, view, model, finger, pictures)
     shown.step()
     yield shown
