@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 from fridge_agent.agent import Agent
 from fridge_agent.config import App, Config, Timing
+from fridge_agent.durable import write_json
 from fridge_agent.install import current, describe
 from fridge_agent.launcher import Launcher
-from fridge_agent.machine import Goal
+from fridge_agent.machine import Fetched, Free, Goal, Moment, step
+from fridge_agent.worker import Worker
 from update.maker import Maker
 
 GOOD = """
@@ -152,19 +155,23 @@ def test_an_agent_restarted_in_the_middle_ends_well(
     fridge = start()
     release("1", GOOD)
     if phase != "probation":
-        name = {"downloading": "_fetch", "installing": "_install"}[phase]
-        stuck = threading.Event()
-        worker = fridge.agent._worker
-        monkeypatch.setattr(worker, name, lambda target: (stuck.wait(0.5) and None) or time.sleep(0.5))
+        monkeypatch.setattr(fridge.agent._worker, "_do", lambda effect: time.sleep(0.5))
         monkeypatch.setattr(fridge.agent, "_put", lambda event: None)
     fridge.agent._handle(Goal("1-g0", "1", "beta/1/manifest.json"))
     if phase == "installing":
-        from fridge_agent.machine import Fetched
-
-        fridge.agent._handle(Fetched())
+        # staged indeed, as the machine is told
+        fridge.stop_agent()
+        monkeypatch.undo()
+        Worker(fridge.config, queue.Queue(), lambda event: None, fridge.agent._clock)._fetch(
+            "1-g0", "beta/1/manifest.json"
+        )
+        fridge.agent._handle(Fetched("1-g0"))
+        fridge.agent._state, _ = step(fridge.agent._state, Free(), Moment(0, 0))
+        write_json(fridge.agent._state_file, fridge.agent._state.to_json())
     if phase == "probation":
         fridge.becomes("probation")
-    fridge.stop_agent()
+    if phase != "installing":
+        fridge.stop_agent()
     assert json.loads((fridge.config.paths.state / "update.json").read_text())["phase"] == phase
     fridge.start_agent()
     fridge.becomes("succeeded")
@@ -199,7 +206,7 @@ def test_a_wake_up_for_what_is_not_there_is_tried_a_bounded_number_of_times(
     fridge = Agent(config)
     fetched: list[str] = []
     real = fridge._worker._fetch
-    fridge._worker._fetch = lambda target: (fetched.append(target), real(target))  # type: ignore[method-assign,assign,return-value]
+    fridge._worker._fetch = lambda *args: (fetched.append(args[1]), real(*args))  # type: ignore[method-assign,assign,return-value]
     thread = threading.Thread(target=fridge.run, daemon=True)
     thread.start()
     fridge._put(Goal("9-g0", "9", "beta/9/manifest.json", woken=True))
@@ -212,7 +219,7 @@ def test_a_wake_up_for_what_is_not_there_is_tried_a_bounded_number_of_times(
     assert (fridge._state.phase, len(fetched)) == ("failed", 2)
 
 
-def test_a_goal_that_comes_during_probation_is_followed_after_it(
+def test_a_goal_that_comes_during_probation_replaces_the_release_once_it_has_passed(
     start: Callable[[], Device], release: Callable[[str, str], None]
 ) -> None:
     fridge = start()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fridge_agent import download, errors, install, manifest
 from fridge_agent.config import Config
+from fridge_agent.layers import Stager
 from fridge_agent.transport import for_server
 from fridge_agent.trust import TrustedRepository
 from update.maker import Maker
@@ -26,14 +27,8 @@ def fetch(config: Config, target: str) -> manifest.Manifest:
 def bring(config: Config, target: str) -> Path:
     """What the agent's worker does with a goal."""
     release = fetch(config, target)
-    transport = for_server(config.server)
-    objects = {
-        layer.sha256: download.fetch_layer(transport, layer, config.paths.downloads)
-        for layer in install.missing_layers(config.paths, release)
-    }
-    folder = install.install(config.paths, release, objects)
-    install.switch(config.paths, folder)
-    return folder
+    Stager(config.paths, for_server(config.server), lambda: None).stage(release)
+    return install.switch(config.paths, release.id)
 
 
 @pytest.mark.parametrize("kind", ["file", "ftp", "ftps"])
@@ -54,7 +49,7 @@ def test_a_second_release_keeps_the_first_as_previous_and_shares_what_is_equal(m
     assert install.missing_layers(config.paths, release) == ()
     second = bring(config, "beta/2/manifest.json")
     assert install.current(config.paths) == second
-    assert install.roll_back(config.paths) == first
+    assert install.roll_back(config.paths, second.name) == first
     assert install.current(config.paths) == first
 
 
@@ -125,7 +120,7 @@ def test_a_layer_with_other_bytes_is_refused_and_thrown_away(
     served = maker.repository / "targets" / release.layers[0].path
     served.write_bytes(damage(served.read_bytes()))
     with pytest.raises(errors.NotTrusted):
-        download.fetch_layer(for_server(config.server), release.layers[0], config.paths.downloads)
+        download.fetch(for_server(config.server), release.layers[0], config.paths.downloads)
     assert list(config.paths.downloads.iterdir()) == []
 
 
@@ -139,9 +134,9 @@ def test_a_broken_download_goes_on_where_it_stopped(
     whole = served.read_bytes()
     served.write_bytes(whole[:20])
     with pytest.raises(errors.ServerUnreachable, match="20 of"):
-        download.fetch_layer(for_server(config.server), layer, config.paths.downloads)
+        download.fetch(for_server(config.server), layer, config.paths.downloads)
     served.write_bytes(b"?" * 20 + whole[20:])  # were it read from the start, the hash would not hold
-    assert download.fetch_layer(for_server(config.server), layer, config.paths.downloads).read_bytes() == whole
+    assert download.fetch(for_server(config.server), layer, config.paths.downloads).read_bytes() == whole
 
 
 def test_a_file_that_is_not_there_is_another_try_later(maker: Maker, device: Device) -> None:
@@ -169,7 +164,7 @@ def test_a_server_with_another_certificate_is_not_spoken_to(
     [
         ({"compatible": ["oven-panel"]}, errors.NotForThisDevice),
         ({"minimum_agent": "9.0.0"}, errors.NotForThisDevice),
-        ({"schema": 2}, errors.BadRelease),
+        ({"schema": 3}, errors.BadRelease),
         ({"id": "../../etc"}, errors.BadRelease),
         ({"layers": [{}]}, errors.BadRelease),
     ],
@@ -184,7 +179,7 @@ def test_a_signed_manifest_for_others_is_refused(
 def test_an_interrupted_install_is_cleaned_up(maker: Maker, device: Device) -> None:
     config = device()
     bring(config, maker.release("1"))
-    left = config.paths.layers / f"{install._UNFINISHED}abc"
+    left = config.paths.layers / f"{install.UNFINISHED}abc"
     left.mkdir()
     bring(config, maker.release("2"))
     assert not left.exists()

@@ -9,26 +9,27 @@ from __future__ import annotations
 import logging
 import queue
 import random
-import shutil
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from . import VERSION, download, install, machine, manifest, telemetry
+from . import VERSION, bootstrap, install, machine, manners, telemetry
 from .applink import AppLink
+from .clock import Clock, built_at
 from .config import Config
 from .durable import read_json, write_json
-from .errors import AgentError, StorageFull
+from .errors import AgentError
 from .hublink import HubLink
-from .machine import Effect, Event, Failed, Goal, State
+from .machine import STAGED, Effect, Event, Goal, Moment, State
 from .spool import Item, Spool
-from .transport import for_server
-from .trust import TrustedRepository
+from .worker import Worker
 
 log = logging.getLogger(__name__)
 _TURN = 0.25
 _USAGE_SAVE = 30.0
+_CLOCK_KEEP = 600.0
 
 
 class Agent:
@@ -42,6 +43,8 @@ class Agent:
             attempts=config.timing.download_attempts,
             retry_base=config.timing.retry_base,
             retry_cap=config.timing.retry_cap,
+            silence=config.timing.silence,
+            start_spread=config.timing.start_spread,
         )
         self._events: queue.Queue[Event] = queue.Queue(1000)
         self._work: queue.Queue[Effect | None] = queue.Queue(10)
@@ -51,11 +54,22 @@ class Agent:
         self._state = State.from_json(read_json(self._state_file))
         self._goal: Goal | None = None
         self._stopping = threading.Event()
-        self._hub = HubLink(config.hub, self._spool_file, self._put) if config.hub else None
-        self._worker = _Worker(config, self._work, self._put)
+        self._hub = HubLink(config.hub, self._spool_file, self._take_goal) if config.hub else None
+        self._clock = Clock(config.paths.state / "time.json", built_at(config.server.root), config.synchronised)
+        self._worker = Worker(config, self._work, self._put, self._clock)
+        self._kitchen = manners.Kitchen()
+        self._staged_at: float | None = None
+        self._consent: dict[str, Any] = {}
+        self._offered: dict[str, Any] | None = None
+        self._clock_kept = 0.0
         self._usage: telemetry.Usage | None = None
         self._usage_saved = 0.0
         self._switched_at: float | None = None
+        self._own_layer = bootstrap.own_layer()
+        self._started_at = time.monotonic()
+        self._proven = False
+        self.succession = False
+        """Whether `run` ended because another version of the agent is to take over."""
 
     def stop(self) -> None:
         self._stopping.set()
@@ -74,7 +88,8 @@ class Agent:
             self._app = AppLink(paths.socket, paths.crashes)
             self._worker.start()
             installed = install.describe(install.current(paths)) or {}
-            self._handle(machine.Started(installed.get("id"), installed.get("version")))
+            note = bootstrap.take_note(paths)
+            self._handle(machine.Started(installed.get("id"), installed.get("version"), note))
             if self._hub:
                 self._hub.start()
             try:
@@ -91,7 +106,10 @@ class Agent:
             self._check_threads()
             self._hear_app()
             self._count_usage(time.time())
-            if self._goal and self._state.phase in machine.TERMINAL:
+            self._mind_manners()
+            self._prove_agent()
+            self._keep_clock()
+            if self._goal and self._state.phase != "installing":
                 goal, self._goal = self._goal, None
                 self._handle(goal)
 
@@ -104,7 +122,7 @@ class Agent:
 
     def _close(self) -> None:
         self._save_usage()
-        self._work.put(None)
+        self._worker.give(None)
         self._worker.join(10.0)
         if self._hub:
             self._hub.close()
@@ -120,23 +138,33 @@ class Agent:
         except queue.Full:
             log.warning("too much at once: left out %s", type(event).__name__)
 
+    def _take_goal(self, goal: Goal) -> None:
+        self._put(replace(goal, jitter=random.random()))  # noqa: S311
+
     def _handle(self, event: Event) -> None:
         before = self._state
-        self._state, effects = machine.step(self._state, event, time.time(), self.policy)
-        if self._state != before:
+        moment = Moment(time.time(), time.monotonic())
+        self._state, effects = machine.step(self._state, event, moment, self.policy)
+        stored = self._state.to_json()
+        if stored != before.to_json():
             if self._state.phase != before.phase or self._state.release != before.release:
                 self._log_change(before)
-            write_json(self._state_file, self._state.to_json())
+            write_json(self._state_file, stored)
         for effect in effects:
             self._carry_out(effect)
         if isinstance(event, Goal):
-            # what the machine did not take (another release is on trial) is offered once more when that has ended
+            # what the machine did not take (a switch was being made) is offered once more when that has ended
             self._goal = event if self._state.release != event.release else None
+        elif isinstance(event, machine.Installed | machine.RolledBack):
+            self._look_for_successor()
 
     def _log_change(self, before: State) -> None:
         state = self._state
         why = f": {state.error['text']}" if state.error else ""
-        log.info("%s %s -> %s%s", state.version or state.release or "no release", before.phase, state.phase, why)
+        held = f" ({state.waiting_for})" if state.waiting_for else ""
+        log.info(
+            "%s %s -> %s%s%s", state.version or state.release or "no release", before.phase, state.phase, held, why
+        )
         if state.phase == "probation":
             self._switched_at = time.monotonic()
 
@@ -145,7 +173,7 @@ class Agent:
             if self._hub:
                 self._hub.report(self._properties())
         else:
-            self._work.put(effect, timeout=30)
+            self._worker.give(effect)
 
     def _properties(self) -> dict[str, Any]:
         return {
@@ -155,6 +183,64 @@ class Agent:
             }
         }
 
+    def _keep_clock(self) -> None:
+        now = time.monotonic()
+        if now - self._clock_kept >= _CLOCK_KEEP or not self._clock_kept:
+            self._clock_kept = now
+            self._clock.keep(time.time())
+
+    # ---- the agent itself ----------------------------------------
+
+    def _look_for_successor(self) -> None:
+        """Make way where the release that is current now brings another version of the agent."""
+        if bootstrap.layer_of(self.config.paths) != self._own_layer:
+            log.info("the current release has another version of the agent: making way for it")
+            self.succession = True
+            self.stop()
+
+    def _prove_agent(self) -> None:
+        """Say once that this version of the agent works: it has reached the hub, or has none to reach."""
+        if self._proven or self._own_layer is None:
+            return
+        if self._hub is None or self._hub.connected_once:
+            bootstrap.prove(self.config.paths, self._own_layer)
+            self._proven = True
+        elif time.monotonic() - self._started_at > self.config.timing.agent_trial:
+            bootstrap.condemn(self.config.paths, self._own_layer, "it did not reach the hub")
+            raise AgentError("this version of the agent does not reach the hub: the one before takes over")
+
+    # ---- kitchen ----------------------------------------
+
+    def _mind_manners(self) -> None:
+        """Hold a staged release back while it would disturb, and ask the owner where the release wants that."""
+        state, up = self._state, time.monotonic()
+        if state.phase in STAGED and state.release:
+            if self._staged_at is None:
+                self._staged_at = up
+                self._consent = read_json(self.config.paths.state / "staged.json") or {}
+            reason = "trial" if state.trial else self._held_by(state.release, up)
+            self._handle(machine.Held(reason) if reason else machine.Free())
+        elif state.phase not in STAGED:
+            self._staged_at = None
+        self._offer(up)
+
+    def _held_by(self, release: str, up: float) -> str | None:
+        wants = self._consent.get("release") == release and bool(self._consent.get("consent"))
+        rules = replace(self.config.manners, consent=self.config.manners.consent or wants)
+        waited = up - (self._staged_at or up)
+        return manners.held_by(rules, self._kitchen, release, waited, up, datetime.now())
+
+    def _offer(self, up: float) -> None:
+        """Keep the panel's page about updates true: a file in the run folder that the app reads."""
+        state = self._state
+        ask = state.waiting_for == "consent" and self._kitchen.asks(up)
+        offer = {"state": state.phase, "release": state.release, "version": state.version, "progress": state.progress}
+        offer |= {"ask": ask, "notes": self._consent.get("notes", "") if ask else ""}
+        if offer != self._offered:
+            self._offered = offer
+            write_json(self.config.paths.run / "update.json", offer)
+            (self.config.paths.run / "update.json").chmod(0o640)
+
     # ---- the app ----------------------------------------
 
     def _hear_app(self) -> None:
@@ -162,8 +248,18 @@ class Agent:
             match message:
                 case {"type": "ready" | "alive" as kind, "version": str(version)}:
                     self._handle(machine.AppReady(version, self._blind() if kind == "ready" else None))
-                case {"type": "press", "button": str(button)} if self.config.consent:
-                    self._open_usage().press(button)
+                    self._kitchen = replace(
+                        self._kitchen,
+                        heard_at=time.monotonic(),
+                        door_open=message.get("door") is True,
+                        alarm=message.get("alarm") is True,
+                    )
+                case {"type": "press", "button": str(button)}:
+                    self._kitchen = self._kitchen.pressed(time.monotonic())
+                    if self.config.consent:
+                        self._open_usage().press(button)
+                case {"type": "consent", "release": str(release), "yes": bool(yes)}:
+                    self._kitchen = self._kitchen.answered(release, yes, time.monotonic())
         for path, record in self._app.crash_records():
             if self.config.consent:
                 item = telemetry.crash_item(self.config.device_id, self.config.ring, record)
@@ -214,80 +310,3 @@ def _how(record: dict[str, Any]) -> str:
     end = f"signal {record['signal']}" if record.get("signal") else f"status {record.get('exit_code')}"
     last = str(record.get("stderr", "")).strip().splitlines()[-1:]
     return f"the app ended with {end} after {record.get('uptime_s')} s" + (f": {last[0][:200]}" if last else "")
-
-
-class _Worker(threading.Thread):
-    """Carries out one effect at a time and answers with an event."""
-
-    def __init__(self, config: Config, work: queue.Queue[Effect | None], put: Callable[[Event], None]) -> None:
-        super().__init__(name="worker", daemon=True)
-        self._config = config
-        self._paths = config.paths
-        self._work = work
-        self._put = put
-        self._transport = for_server(config.server)
-        self._trust = TrustedRepository(self._transport, config.server.root, config.paths.state / "tuf")
-
-    def run(self) -> None:
-        while (effect := self._work.get()) is not None:
-            try:
-                self._put(self._do(effect))
-            except AgentError as exc:
-                self._put(Failed(exc.code, exc.text, exc.transient, random.random()))  # noqa: S311
-            except OSError as exc:
-                full = StorageFull(f"cannot write {exc.filename or 'on this device'}: {exc.strerror}")
-                self._put(Failed(full.code, full.text, full.transient, random.random()))  # noqa: S311
-            except Exception as exc:
-                log.exception("unexpected failure in %s", type(effect).__name__)
-                self._put(Failed("internal", f"{type(exc).__name__}: {exc}", False))
-
-    def _do(self, effect: Effect) -> Event:
-        match effect:
-            case machine.Fetch(target):
-                self._fetch(target)
-                return machine.Fetched()
-            case machine.Install(target):
-                self._install(target)
-                return machine.Installed()
-            case machine.RollBack():
-                install.roll_back(self._paths)
-                return machine.RolledBack()
-            case _:
-                raise TypeError(f"not the worker's: {effect!r}")
-
-    def _fetch(self, target: str) -> None:
-        raw = self._trust.manifest(target, self._config.ring)
-        release = manifest.parse(raw, self._config.platform, self._config.hardware)
-        needed = install.missing_layers(self._paths, release)
-        total = sum(layer.length for layer in needed)
-        download.check_space(self._paths.state, total + sum(layer.unpacked for layer in needed))
-        done = 0
-        for layer in needed:
-            download.fetch_layer(self._transport, layer, self._paths.downloads, _Meter(self._put, done, total))
-            done += layer.length
-        write_json(self._paths.downloads / "manifest.json", {"target": target, "raw": raw.decode()})
-
-    def _install(self, target: str) -> None:
-        stored = read_json(self._paths.downloads / "manifest.json")
-        if not stored or stored["target"] != target:
-            self._fetch(target)
-            stored = read_json(self._paths.downloads / "manifest.json")
-        assert stored is not None
-        release = manifest.parse(stored["raw"].encode(), self._config.platform, self._config.hardware)
-        objects = {layer.sha256: self._paths.downloads / layer.sha256 for layer in release.layers}
-        folder = install.install(self._paths, release, objects)
-        install.switch(self._paths, folder)
-        shutil.rmtree(self._paths.downloads, ignore_errors=True)
-
-
-class _Meter:
-    """Tells the download's progress in tenths: enough for a person, and no disk write a chunk."""
-
-    def __init__(self, put: Callable[[Event], None], before: int, total: int) -> None:
-        self._put, self._before, self._total, self._last = put, before, max(total, 1), -1
-
-    def __call__(self, size: int) -> None:
-        percent = (self._before + size) * 10 // self._total * 10
-        if percent != self._last:
-            self._last = percent
-            self._put(machine.Progress(percent))

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .manners import Rules, parse_window
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,21 @@ class Paths:
 
 @dataclass(frozen=True)
 class Server:
-    """The file server this device was provisioned with; nothing in a message can change it."""
+    """The file server this device was provisioned with; nothing in a message can change it.
+
+    `proxy`: URL of an HTTP proxy that all of it goes through. `bandwidth`: bytes per second at most, 0 for no bound.
+    `host_key`: the sftp server's public key line. `key_file`: sftp log-in by key, which `password` then opens.
+    """
 
     url: str
     username: str = "anonymous"
     password: str = field(default="", repr=False)
     ca_file: Path | None = None
     root: Path = Path("/etc/fridge-agent/root.json")
+    proxy: str = field(default="", repr=False)
+    bandwidth: int = 0
+    host_key: str = ""
+    key_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +95,20 @@ class App:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. `probation` is how long a new release must stay alive after its first frame."""
+    """Seconds. `probation` is how long a new release must stay alive after its first frame.
+
+    `start_spread`: a fleet's downloads begin spread over so long. `agent_trial`: how long a new agent may go without
+    reaching the hub before the one before takes over again.
+    """
 
     ready_timeout: float = 90.0
     probation: float = 20.0
-    download_attempts: int = 6
+    silence: float = 15.0
+    download_attempts: int = 30
     retry_base: float = 2.0
-    retry_cap: float = 600.0
+    retry_cap: float = 3600.0
+    start_spread: float = 0.0
+    agent_trial: float = 86400.0
     usage_period: float = 3600.0
 
 
@@ -110,6 +126,9 @@ class Config:
     app: App
     timing: Timing
     consent: bool
+    manners: Rules = field(default_factory=Rules)
+    synchronised: bool | None = None
+    """Whether the clock may be believed; None: ask the system."""
 
 
 def load(path: Path, *, secrets: bool = True) -> Config:
@@ -147,6 +166,10 @@ def _from_tables(raw: dict[str, Any], here: Path, secrets: bool) -> Config:
             password=_secret(here, updates.get("password_file")) if secrets else "",
             ca_file=_optional_path(here, updates.get("ca_file")),
             root=here / updates["root"],
+            proxy=str(updates.get("proxy", "")),
+            bandwidth=int(updates.get("bandwidth", 0)),
+            host_key=str(updates.get("host_key", "")),
+            key_file=_optional_path(here, updates.get("key_file")),
         ),
         hub=_hub(raw.get("hub"), here) if secrets else None,
         app=App(
@@ -156,7 +179,15 @@ def _from_tables(raw: dict[str, Any], here: Path, secrets: bool) -> Config:
         ),
         timing=Timing(**raw.get("timing", {})),
         consent=bool(raw.get("telemetry", {}).get("consent", False)),
+        manners=_manners(raw.get("manners", {})),
+        synchronised=raw.get("clock", {}).get("synchronised"),
     )
+
+
+def _manners(table: dict[str, Any]) -> Rules:
+    rules = Rules(idle=float(table.get("idle", 0.0)), consent=bool(table.get("consent", False)))
+    window = parse_window(str(table["window"])) if table.get("window") else None
+    return replace(rules, window=window, patience=float(table.get("patience", rules.patience)))
 
 
 def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches a layer's object: resumed where it broke off, bounded in length, believed only by its hash."""
+"""Fetches a content-addressed object: resumed where it broke off, bounded in length, believed only by its hash."""
 
 from __future__ import annotations
 
@@ -8,56 +8,84 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from .errors import NotTrusted, ServerUnreachable, StorageFull
-from .manifest import Layer
 from .transport import Transport
 
 RESERVE = 32 * 1024 * 1024
 """Bytes that stay free on the device, whatever a release asks for."""
+_FLUSH_EVERY = 4 * 1024 * 1024
 
 
-def fetch_layer(
-    transport: Transport, layer: Layer, folder: Path, progress: Callable[[int], None] = lambda _done: None
+class Remote(Protocol):
+    """What a signed document says of an object on the server: `path` below `targets/`, bytes, SHA-256 in hex."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+def fetch(
+    transport: Transport, remote: Remote, folder: Path, progress: Callable[[int], None] = lambda _done: None
 ) -> Path:
-    """Bring `layer` into `folder` and return its verified file.
+    """Bring `remote` into `folder` and return its verified file.
 
     A part left by an earlier try is continued. `progress` gets the bytes on disk so far.
 
     Raises:
-        NotTrusted: length or hash is not what the signed manifest says; the part is thrown away.
+        NotTrusted: length or hash is not what the signed document says; the part is thrown away.
         ServerUnreachable: the line broke; the part is kept for the next try.
+        FileMissing, Cancelled: as `Transport.read` says.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = folder / layer.sha256
-    if done.exists() and _sha256(done) == layer.sha256:
+    done = folder / remote.sha256
+    if done.exists() and sha256_file(done) == remote.sha256:
         return done
-    part = folder / f"{layer.sha256}.part"
-    _append(transport, layer, part, progress)
-    if part.stat().st_size < layer.length:
-        raise ServerUnreachable(f"{layer.path} ended after {part.stat().st_size} of {layer.length} bytes")
-    if _sha256(part) != layer.sha256:
+    part = folder / f"{remote.sha256}.part"
+    resumed = _append(transport, remote, part, progress)
+    size = part.stat().st_size
+    if size < remote.length:
+        raise ServerUnreachable(f"{remote.path} ended after {size} of {remote.length} bytes")
+    if sha256_file(part) != remote.sha256:
         part.unlink()
-        raise NotTrusted(f"{layer.path}: its bytes are not those that were signed")
+        if resumed:
+            # the part may have been spoilt by a power cut: that is nobody's lie yet
+            raise ServerUnreachable(f"{remote.path}: what an earlier try left was damaged; it is fetched anew")
+        raise NotTrusted(f"{remote.path}: its bytes are not those that were signed")
     part.replace(done)
     return done
 
 
-def _append(transport: Transport, layer: Layer, part: Path, progress: Callable[[int], None]) -> None:
+def _append(transport: Transport, remote: Remote, part: Path, progress: Callable[[int], None]) -> bool:
+    """Append to `part` what is missing; whether it had begun before."""
     with part.open("ab") as out:
-        size = out.tell()
-        if size >= layer.length:
-            return
-        for chunk in transport.read(f"targets/{layer.path}", offset=size):
+        begun = size = out.tell()
+        if size >= remote.length:
+            return bool(begun)
+        flushed = size
+        for chunk in transport.read(f"targets/{remote.path}", offset=size):
             size += len(chunk)
-            if size > layer.length:
+            if size > remote.length:
                 out.close()
                 part.unlink()
-                raise NotTrusted(f"{layer.path} is longer than the {layer.length} bytes that were signed")
+                raise NotTrusted(f"{remote.path} is longer than the {remote.length} bytes that were signed")
             out.write(chunk)
+            if size - flushed >= _FLUSH_EVERY:
+                # what a power cut may take back, and what the page cache may hold
+                _flush(out.fileno(), out.flush)
+                flushed = size
             progress(size)
-        out.flush()
-        os.fsync(out.fileno())
+        _flush(out.fileno(), out.flush)
+    return bool(begun)
+
+
+def _flush(descriptor: int, buffered: Callable[[], None]) -> None:
+    buffered()
+    os.fsync(descriptor)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -70,6 +98,7 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()

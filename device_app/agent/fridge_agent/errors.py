@@ -5,10 +5,14 @@ from __future__ import annotations
 
 
 class AgentError(Exception):
-    """A failure with a stable `code` (see docs/contracts.md), a sentence for people and a retry hint."""
+    """A failure with a stable `code` (see docs/contracts.md), a sentence for people and a retry hint.
+
+    `transient`: another try may do. `tries` bounds those tries further than the device's policy does.
+    """
 
     code = "internal"
     transient = False
+    tries: int | None = None
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -42,10 +46,22 @@ class StorageFull(AgentError):
     transient = True
 
 
+class StagingLost(AgentError):
+    """What was fetched is not there, or not whole, any more: it is fetched again."""
+
+    code = "staging_lost"
+    transient = True
+
+
 class NotTrusted(AgentError):
-    """A signature, hash, length, version or expiry did not hold: the release is refused."""
+    """A signature, hash, length or version did not hold.
+
+    A line without protection can garble any answer, so it is tried again a few times before the release is refused.
+    """
 
     code = "not_trusted"
+    transient = True
+    tries = 3
 
 
 class StaleMetadata(AgentError):
@@ -55,13 +71,33 @@ class StaleMetadata(AgentError):
     transient = True
 
 
+class ClockDoubtful(AgentError):
+    """Signed metadata looks expired by a clock that nobody vouches for."""
+
+    code = "clock_doubtful"
+    transient = True
+
+
 class NotForThisDevice(AgentError):
     """The release is signed, but for another ring, platform, hardware or agent."""
 
     code = "not_for_this_device"
 
 
+class Downgrade(AgentError):
+    """The release is signed, and older than what runs; its signers did not say that this is meant."""
+
+    code = "downgrade"
+
+
 class BadRelease(AgentError):
     """The signed manifest or a layer is not of the form that this agent understands."""
 
     code = "bad_release"
+
+
+class Cancelled(AgentError):
+    """Something newer takes the place of what was under way; nobody is told."""
+
+    code = "cancelled"
+    transient = True

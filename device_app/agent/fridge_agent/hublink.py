@@ -34,6 +34,7 @@ class HubLink(threading.Thread):
         self._hub = hub
         self._spool_path = spool
         self._on_goal = on_goal
+        self.connected_once = False
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._reread = False
@@ -71,6 +72,7 @@ class HubLink(threading.Thread):
                 client.on_connection_state_change = self._on_connection
                 log.info("connected to the hub")
                 failures = 0
+                self.connected_once = True
                 self._serve(client, spool)
             except Exception as exc:
                 failures += 1

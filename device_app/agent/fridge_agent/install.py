@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts a release on disk and switches to it.
+"""The releases on disk, and the two links that say which one runs.
 
 Layout below the base folder (for example /opt/fridge):
 
@@ -16,25 +16,20 @@ once (syncfs), and only then renamed. The switch is one rename of a symlink.
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import io
 import json
 import os
 import shutil
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-
-from backports import zstd
+from typing import Any
 
 from .config import Paths
 from .durable import point, sync_filesystem, sync_folder
-from .errors import AgentError, BadRelease, NotTrusted, StorageFull
+from .errors import AgentError, NotTrusted, StagingLost
 from .manifest import Layer, Manifest
 
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
 
 
 class Busy(AgentError):
@@ -59,48 +54,60 @@ def exclusive(paths: Paths) -> Iterator[None]:
         yield
 
 
-def install(paths: Paths, manifest: Manifest, objects: dict[str, Path]) -> Path:
-    """Unpack what is missing and write the release's folder; `current` is not touched.
-
-    Args:
-        objects: verified compressed file by layer sha256, for the layers that are not on disk yet.
-
-    Raises:
-        BadRelease, NotTrusted: an archive holds what it must not, or is not what the manifest says.
-        StorageFull: the disk filled up; what was begun is removed.
-    """
-    clean(paths)
-    for folder in (paths.layers, paths.releases):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        for layer in manifest.layers:
-            if not (paths.layers / layer.content_sha256).exists():
-                _unpack(paths.layers, layer, objects[layer.sha256])
-        return _write_release(paths, manifest)
-    except OSError as exc:
-        clean(paths)
-        raise StorageFull(f"cannot write release {manifest.version}: {exc.strerror}") from exc
-
-
 def missing_layers(paths: Paths, manifest: Manifest) -> tuple[Layer, ...]:
-    """The layers that this device has to download."""
+    """The layers that this device does not have yet."""
     return tuple(layer for layer in manifest.layers if not (paths.layers / layer.content_sha256).exists())
 
 
-def switch(paths: Paths, release: Path) -> None:
-    """Make `release` current and what was current previous. Safe to repeat after a power cut."""
+def write_release(paths: Paths, manifest: Manifest) -> Path:
+    """Write the folder of a release whose layers are all here; returns it."""
+    final = paths.releases / manifest.id
+    if final.exists() and _is_whole(final) and (final / "manifest.json").read_bytes() == manifest.raw:
+        return final
+    if final in (current(paths), _resolved(paths.previous)):
+        raise NotTrusted(f"release {manifest.id} is installed already, with another manifest")
+    building = paths.releases / f"{UNFINISHED}{manifest.id}"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    (building / "manifest.json").write_bytes(manifest.raw)
+    for layer in manifest.layers:
+        (building / layer.name).symlink_to(os.path.relpath(paths.layers / layer.content_sha256, building))
+    sync_filesystem(building)
+    if final.exists():
+        _discard(final)
+    building.rename(final)
+    sync_folder(paths.releases)
+    return final
+
+
+def switch(paths: Paths, release_id: str) -> Path:
+    """Make the staged release `release_id` current and what was current previous. Safe to repeat after a power cut.
+
+    Raises:
+        StagingLost: it is not there, or not whole.
+    """
+    release = paths.releases / release_id
+    if not _is_whole(release):
+        raise StagingLost(f"release {release_id} is not whole on this disk any more")
     running = current(paths)
     if running == release:
-        return
+        return release
     if running is not None:
         point(paths.previous, running)
     point(paths.current, release)
+    return release
 
 
-def roll_back(paths: Paths) -> Path | None:
-    """Make the previous release current again; None where there is none (then nothing is current)."""
+def roll_back(paths: Paths, condemned: str) -> Path | None:
+    """Make the release before `condemned` current again; None where there is none (then nothing is current).
+
+    Where `condemned` is not current any more, nothing is changed.
+    """
+    running = current(paths)
+    if running is not None and running.name != condemned:
+        return running
     before = _resolved(paths.previous)
-    if before is None:
+    if before is None or before.name == condemned:
         paths.current.unlink(missing_ok=True)
         sync_folder(paths.base)
         return None
@@ -121,21 +128,41 @@ def describe(release: Path | None) -> dict[str, str] | None:
     return {"id": str(data["id"]), "version": str(data["version"])}
 
 
-def clean(paths: Paths) -> None:
-    """Remove what an interrupted install left, and whatever neither current nor previous needs."""
-    keep = {release for release in (current(paths), _resolved(paths.previous)) if release}
+def clean(paths: Paths, keep_unfinished: Collection[str] = ()) -> None:
+    """Remove what an interrupted install left, and whatever neither current nor previous needs.
+
+    `keep_unfinished`: content hashes of layers whose half-built folders are still of use.
+    """
+    kept = {f"{UNFINISHED}{content}" for content in keep_unfinished}
     for folder in (paths.layers, paths.releases):
-        for left in folder.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.glob(f"{UNFINISHED}*"):
+            if left.name not in kept:
+                shutil.rmtree(left, ignore_errors=True)
+    keep = {release for release in (current(paths), _resolved(paths.previous)) if release}
     if not keep:
         return
     for release in paths.releases.iterdir():
         if release not in keep:
-            shutil.rmtree(release)
+            _discard(release)
     used = {link.resolve() for release in keep for link in release.iterdir() if link.is_symlink()}
     for layer in paths.layers.iterdir():
-        if layer.resolve() not in used:
-            shutil.rmtree(layer)
+        if layer.resolve() not in used and layer.name not in kept:
+            _discard(layer)
+
+
+def _discard(folder: Path) -> None:
+    """Remove `folder`; a power cut half-way must not leave a part of it under a name that means "whole"."""
+    doomed = folder.with_name(f"{UNFINISHED}{folder.name}.gone")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _is_whole(release: Path) -> bool:
+    """Whether the manifest is there and every layer that the release links to."""
+    if not (release / "manifest.json").exists():
+        return False
+    return all(link.exists() for link in release.iterdir() if link.is_symlink())
 
 
 def _resolved(link: Path) -> Path | None:
@@ -143,62 +170,3 @@ def _resolved(link: Path) -> Path | None:
         return None
     target = link.parent / link.readlink()
     return target if (target / "manifest.json").exists() else None
-
-
-def _write_release(paths: Paths, manifest: Manifest) -> Path:
-    final = paths.releases / manifest.id
-    if final.exists():
-        if (final / "manifest.json").read_bytes() == manifest.raw:
-            return final
-        raise NotTrusted(f"release {manifest.id} is installed already, with another manifest")
-    building = paths.releases / f"{_UNFINISHED}{manifest.id}"
-    building.mkdir()
-    (building / "manifest.json").write_bytes(manifest.raw)
-    for layer in manifest.layers:
-        (building / layer.name).symlink_to(os.path.relpath(paths.layers / layer.content_sha256, building))
-    sync_filesystem(building)
-    building.rename(final)
-    sync_folder(paths.releases)
-    return final
-
-
-def _unpack(layers: Path, layer: Layer, archive: Path) -> None:
-    building = layers / f"{_UNFINISHED}{layer.content_sha256}"
-    building.mkdir()
-    with zstd.open(archive, "rb") as raw:
-        stream = _Hashing(cast(BinaryIO, raw), layer.unpacked)
-        try:
-            with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|") as tar:
-                tar.extractall(building, filter="data")
-            stream.drain()
-        except (tarfile.TarError, zstd.ZstdError) as exc:
-            raise BadRelease(f"layer {layer.name} is not a usable archive: {exc}") from exc
-    if stream.hexdigest() != layer.content_sha256:
-        raise NotTrusted(f"layer {layer.name}: its content is not what was signed")
-    sync_filesystem(building)
-    building.rename(layers / layer.content_sha256)
-    sync_folder(layers)
-
-
-class _Hashing(io.RawIOBase):
-    """Passes a stream on, hashing it, and stops a decompression bomb at the signed size."""
-
-    def __init__(self, raw: BinaryIO, limit: int) -> None:
-        self._raw = raw
-        self._hash = hashlib.sha256()
-        self._left = limit
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._raw.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise BadRelease("a layer unpacks to more than was signed")
-        self._hash.update(data)
-        return data
-
-    def drain(self) -> None:
-        while self.read(64 * 1024):
-            pass
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()

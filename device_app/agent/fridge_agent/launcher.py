@@ -17,6 +17,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
+from .bootstrap import LAYER
 from .config import Config
 from .durable import write_json
 from .install import current, describe
@@ -68,7 +69,7 @@ class Launcher:
     def _start(self, release: Path) -> subprocess.Popen[bytes]:
         described = describe(release) or {}
         paths, app = self.config.paths, self.config.app
-        layers = [str(link) for link in sorted(release.iterdir()) if link.is_symlink()]
+        layers = [str(link) for link in sorted(release.iterdir()) if link.is_symlink() and link.name != LAYER]
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
             "PYTHONPATH": os.pathsep.join(layers),
