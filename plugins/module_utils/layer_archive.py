@@ -1,10 +1,13 @@
 # Copyright: (c) 2026, The iotops.fleet project
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deterministic layer archives: the same files give the same tar, wherever and whenever it is built.
+"""Deterministic layers: the same files give the same bytes, wherever and whenever they are built.
 
-A layer is a zstd-compressed POSIX tar: entries sorted by name, owner 0:0, mode 0644 or 0755, times 0. The device
-checks the compressed object's hash before, and the tar's own hash (``content_sha256``) while it unpacks.
+A layer of format ``archive`` is a zstd-compressed POSIX tar: entries sorted by name, owner 0:0, mode 0644 or 0755,
+times 0. The device checks the compressed object's hash before, and the tar's own (``content_sha256``) while it unpacks.
+
+A layer of format ``files`` is a zstd-compressed index that names each file's place, mode, hash and its own compressed
+object. It suits layers that are large and change in a few files: nobody ever holds more than one file in memory.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import io
+import json
 import os
 import stat
 import subprocess
@@ -24,7 +28,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 # a part of every cache key: raise it when the same inputs shall give other bytes
-BUILDER = "1"
+BUILDER = "2"
 
 
 class LayerError(Exception):
@@ -42,6 +46,7 @@ class Layer:
     content_sha256: str
     unpacked: int
     path: str
+    format: str = "archive"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,17 +110,111 @@ def build(name: str, platform: str, files: dict[str, Path], prefix: str, dest: P
     return Layer(name, platform, digest, length, content, unpacked, path)
 
 
-def inputs_digest(name: str, platform: str, prefix: str, level: int, files: dict[str, Path]) -> str:
+def build_files(
+    name: str, platform: str, files: dict[str, Path], prefix: str, dest: Path, level: int
+) -> tuple[Layer, list[str]]:
+    """Write the layer as an index and an object a file into `dest`; returns it and the paths of the objects."""
+    entries: list[dict[str, Any]] = []
+    for key in sorted(files):
+        content = sha256_file(files[key])
+        digest, length = _write_object(files[key], dest, level)
+        entries.append(
+            {
+                "path": f"{prefix}/{key}" if prefix else key,
+                "mode": _mode(files[key]),
+                "size": files[key].stat().st_size,
+                "sha256": content,
+                "object": {"sha256": digest, "length": length},
+            }
+        )
+    index = json.dumps({"files": entries}, sort_keys=True, separators=(",", ":")).encode()
+    compressed = _compress(index, level)
+    digest = hashlib.sha256(compressed).hexdigest()
+    path = f"layers/{digest}.{name}.files.zst"
+    write_whole(dest / path, compressed)
+    unpacked = sum(entry["size"] for entry in entries)
+    layer = Layer(name, platform, digest, len(compressed), listing_digest(entries), unpacked, path, "files")
+    return layer, sorted({object_path(entry["object"]["sha256"]) for entry in entries})
+
+
+def listing_digest(entries: list[dict[str, Any]]) -> str:
+    """What a layer of files holds, as one hash: a line ``mode size sha256 path`` a file, in the order of paths."""
+    lines = (f"{e['mode']:o} {e['size']} {e['sha256']} {e['path']}\n" for e in sorted(entries, key=lambda e: e["path"]))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def object_path(digest: str) -> str:
+    """Where the object with this hash lies."""
+    return f"objects/{digest[:2]}/{digest}.zst"
+
+
+def read_index(path: Path) -> list[dict[str, Any]]:
+    """The entries of the index at `path`.
+
+    Raises:
+        LayerError: it cannot be read.
+    """
+    try:
+        entries: list[dict[str, Any]] = json.loads(decompress(path))["files"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise LayerError(f"{path} is no index of a layer: {exc}") from exc
+    return entries
+
+
+def decompress(path: Path) -> bytes:
+    """The bytes in the object at `path`.
+
+    Raises:
+        LayerError: it is missing or damaged.
+    """
+    from backports import zstd
+
+    try:
+        return zstd.decompress(path.read_bytes())
+    except (OSError, zstd.ZstdError) as exc:
+        raise LayerError(f"{path}: {exc}") from exc
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `path` atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".layer-", delete=False) as output:
+        output.write(data)
+        output.flush()
+        os.fsync(output.fileno())
+    os.chmod(output.name, 0o644)
+    os.replace(output.name, path)
+
+
+def _write_object(source: Path, dest: Path, level: int) -> tuple[str, int]:
+    compressed = _compress(source.read_bytes(), level)
+    digest = hashlib.sha256(compressed).hexdigest()
+    path = dest / object_path(digest)
+    if not path.exists() or path.stat().st_size != len(compressed):
+        write_whole(path, compressed)
+    return digest, len(compressed)
+
+
+def _compress(data: bytes, level: int) -> bytes:
+    from backports import zstd
+
+    parameter = zstd.CompressionParameter
+    return zstd.compress(data, options={parameter.compression_level: level, parameter.checksum_flag: 1})
+
+
+def inputs_digest(name: str, platform: str, prefix: str, level: int, files: dict[str, Path], form: str) -> str:
     """What a layer is made from, as one hash: equal digests, equal layers."""
-    digest = hashlib.sha256(f"{BUILDER}\0{name}\0{platform}\0{prefix}\0{level}".encode())
+    digest = hashlib.sha256(f"{BUILDER}\0{form}\0{name}\0{platform}\0{prefix}\0{level}".encode())
     for key in sorted(files):
         digest.update(f"\0{key}\0{_mode(files[key])}\0{sha256_file(files[key])}".encode())
     return digest.hexdigest()
 
 
-def wheel_digest(name: str, platform: str, level: int, requirements: bytes, keep: list[str], tags: list[str]) -> str:
+def wheel_digest(
+    name: str, platform: str, level: int, requirements: bytes, keep: list[str], tags: list[str], form: str
+) -> str:
     """The same for a layer of wheels, known before anything is downloaded: the requirements name hashes."""
-    parts = [BUILDER, name, platform, str(level), *keep, "--", *tags, "--"]
+    parts = [BUILDER, form, name, platform, str(level), *keep, "--", *tags, "--"]
     return hashlib.sha256("\0".join(parts).encode() + requirements).hexdigest()
 
 

@@ -63,6 +63,13 @@ options:
     type: list
     elements: str
     default: []
+  format:
+    description:
+      - V(archive) makes one compressed tar, which patches best while it is small.
+      - V(files) makes an index and an object a file, for a large layer that changes in few files.
+    type: str
+    choices: [archive, files]
+    default: archive
   level:
     description: zstd compression level.
     type: int
@@ -125,10 +132,17 @@ layer:
     path:
       description: Path of the object below O(dest) and below C(targets/) on the file server.
       type: str
+    format:
+      description: As O(format).
+      type: str
+objects:
+  description: Paths below O(dest) of everything that the file server needs for this layer.
+  returned: success
+  type: list
+  elements: str
 """
 
 import json
-import os
 import tempfile
 import traceback
 from pathlib import Path
@@ -168,32 +182,35 @@ class LayerBuild:
         if p["requirements"]:
             tags = [p["python_version"], *p["wheel_platforms"]]
             pinned = Path(p["requirements"]).read_bytes()
-            return archive.wheel_digest(p["name"], p["platform"], p["level"], pinned, self.keep, tags)
+            return archive.wheel_digest(p["name"], p["platform"], p["level"], pinned, self.keep, tags, p["format"])
         files = archive.collect_tree(Path(p["src"]), self.keep, p["exclude"])
-        return archive.inputs_digest(p["name"], p["platform"], p["prefix"], p["level"], files)
+        return archive.inputs_digest(p["name"], p["platform"], p["prefix"], p["level"], files, p["format"])
 
     def present(self) -> dict[str, Any]:
         """The record of the layer that is there and whole, or {}."""
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
-            path = self.dest / record["layer"]["path"]
-            whole = archive.sha256_file(path) == record["layer"]["sha256"]
+            # an object's own name holds its hash, and a layer's too
+            whole = all(archive.sha256_file(self.dest / path) in path for path in record["objects"])
         except (OSError, ValueError, KeyError):
             return {}
         return record if whole else {}
 
     def build(self, inputs: str) -> dict[str, Any]:
-        """Build the layer and record it."""
+        """Build the layer and record it; the record."""
         p = self.params
         with tempfile.TemporaryDirectory(prefix="layer-") as folder:
-            layer = archive.build(
-                p["name"], p["platform"], self._files(Path(folder)), p["prefix"], self.dest, p["level"]
-            )
-        text = json.dumps({"inputs": inputs, "layer": layer.to_dict()}, indent=1, sort_keys=True)
-        temporary = self.record.with_suffix(".new")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, self.record)
-        return layer.to_dict()
+            files = self._files(Path(folder))
+            if p["format"] == "files":
+                layer, objects = archive.build_files(
+                    p["name"], p["platform"], files, p["prefix"], self.dest, p["level"]
+                )
+            else:
+                layer = archive.build(p["name"], p["platform"], files, p["prefix"], self.dest, p["level"])
+                objects = []
+        record = {"inputs": inputs, "layer": layer.to_dict(), "objects": [layer.path, *objects]}
+        archive.write_whole(self.record, json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
+        return record
 
     def _files(self, folder: Path) -> dict[str, Path]:
         p = self.params
@@ -220,6 +237,7 @@ def main() -> None:
             "keep": {"type": "list", "elements": "str", "default": []},
             "keep_file": {"type": "path"},
             "exclude": {"type": "list", "elements": "str", "default": []},
+            "format": {"type": "str", "choices": ["archive", "files"], "default": "archive"},
             "level": {"type": "int", "default": 12},
         },
         required_one_of=[("src", "requirements")],
@@ -232,15 +250,15 @@ def main() -> None:
         build = LayerBuild(module.params)
         inputs, present = build.wanted(), build.present()
         changed = present.get("inputs") != inputs
-        layer = {} if changed else present["layer"]
+        record = {"layer": {}, "objects": []} if changed else present
         if changed and not module.check_mode:
-            layer = build.build(inputs)
+            record = build.build(inputs)
     except archive.LayerError as exc:
         module.fail_json(msg=f"layer {module.params['name']}: {exc}")
     except OSError as exc:
         module.fail_json(msg=f"layer {module.params['name']}: {exc.filename or module.params['dest']}: {exc.strerror}")
     diff = {"before": f"{present.get('inputs', '')}\n", "after": f"{inputs}\n"}
-    module.exit_json(changed=changed, layer=layer, diff=diff)
+    module.exit_json(changed=changed, layer=record["layer"], objects=record["objects"], diff=diff)
 
 
 if __name__ == "__main__":

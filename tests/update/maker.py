@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.iotops.fleet.plugins.module_utils import layer_archive, tuf_repository
+from ansible_collections.iotops.fleet.plugins.module_utils import layer_archive, layer_patches, tuf_repository
 
 RINGS = (tuf_repository.Ring("beta", ("beta-1",), 1), tuf_repository.Ring("fleet", ("fleet-1", "fleet-2"), 2))
 PASSPHRASE = "tests only"
@@ -46,6 +47,45 @@ class Maker:
             repository.ensure_object(self.folder / "build" / layer.path, layer.path)
         repository.write()
         return path
+
+    def release_of(
+        self, version: str, layers: dict[str, dict[str, bytes]], ring: str = "beta", patches_from: int = 3, **more: Any
+    ) -> str:
+        """Release `layers` (name -> path -> bytes; `runtime` as files, others as archives) with patches; its target.
+
+        `more` goes into the manifest, but for `custom`, which the ring's people sign beside it.
+        """
+        build, custom = self.folder / "build", more.pop("custom", None)
+        built = [self._built(name, files, build) for name, files in layers.items()]
+        data = {
+            "schema": 2, "id": f"{version}-g0", "version": version, "compatible": ["fridge-panel"],
+            "minimum_agent": "0.1.0", "layers": [layer.to_dict() for layer, _ in built], **more,
+        }  # fmt: skip
+        repository = self.open()
+        source = layer_patches.Patches(data, ring, build, self.repository, patches_from)
+        made = [patch for step in source.steps(1 << 26) if (patch := source.make(step, 19))]
+        for path in {path for _, paths in built for path in paths} | {patch.path for patch in made}:
+            repository.ensure_object(build / path, path)
+        manifest = f"{ring}/{version}/manifest.json"
+        signed = {"custom": custom} if custom else {}
+        repository.ensure_target(ring, manifest, json.dumps(data, sort_keys=True).encode(), **signed)
+        repository.ensure_target(ring, f"{ring}/{version}/patches.json", source.document(made))
+        repository.write()
+        return manifest
+
+    def _built(self, name: str, files: dict[str, bytes], build: Path) -> tuple[layer_archive.Layer, list[str]]:
+        source = self.folder / "source-of" / name
+        shutil.rmtree(source, ignore_errors=True)
+        for path, data in files.items():
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).write_bytes(data)
+            (source / path).chmod(0o755 if path.endswith(".sh") else 0o644)
+        found = layer_archive.collect_tree(source, [], [])
+        if name == "runtime":
+            layer, objects = layer_archive.build_files(name, "any", found, "", build, 3)
+            return layer, [layer.path, *objects]
+        layer = layer_archive.build(name, "any", found, "", build, 3)
+        return layer, [layer.path]
 
     def layer(self, name: str, text: str) -> layer_archive.Layer:
         source = self.folder / "source" / name
