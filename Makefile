@@ -45,7 +45,7 @@ release: local-up ## A real release on this machine: build, UI-test, sign, publi
 	@scripts/say-where reports
 
 .PHONY: test
-test: setup lint unit integration e2e ## Everything that must pass before a change lands (under 15 minutes)
+test: setup lint unit integration chaos-sample e2e ## Everything that must pass before a change lands (under 15 minutes)
 
 # ---- the local services -----------------------------------------------------------------------------------------
 
@@ -89,6 +89,20 @@ integration: setup ## Modules and SDKs against the local hub
 .PHONY: e2e
 e2e: setup ## Whole releases on a clone of this checkout, with faults
 	pytest tests/e2e
+
+.PHONY: chaos-sample
+chaos-sample: setup ## A sample of the chaos that updates must survive
+	pytest tests/chaos
+
+.PHONY: chaos-update
+chaos-update: setup ## All of it: kills, power cuts, full disks, lying servers; half an hour, as root; prints the counts
+	@scripts/packages packages-chaos.apt
+	pytest tests/chaos --chaos=full
+
+.PHONY: conformance-tuf
+conformance-tuf: setup ## The agent's TUF client in theupdateframework/tuf-conformance, a checkout in $$TUF_CONFORMANCE
+	@scripts/packages packages-chaos.apt
+	scripts/conformance-tuf
 
 .PHONY: molecule
 molecule: setup ## The roles in real containers with systemd (podman)

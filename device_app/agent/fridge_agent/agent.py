@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import VERSION, bootstrap, install, machine, manners, telemetry
 from .applink import AppLink
@@ -21,10 +21,12 @@ from .clock import Clock, built_at
 from .config import Config
 from .durable import read_json, write_json
 from .errors import AgentError
-from .hublink import HubLink
 from .machine import STAGED, Effect, Event, Goal, Moment, State
 from .spool import Item, Spool
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .hublink import HubLink
 
 log = logging.getLogger(__name__)
 _TURN = 0.25
@@ -54,7 +56,7 @@ class Agent:
         self._state = State.from_json(read_json(self._state_file))
         self._goal: Goal | None = None
         self._stopping = threading.Event()
-        self._hub = HubLink(config.hub, self._spool_file, self._take_goal) if config.hub else None
+        self._hub = self._hub_link()
         self._clock = Clock(config.paths.state / "time.json", built_at(config.server.root), config.synchronised)
         self._worker = Worker(config, self._work, self._put, self._clock)
         self._kitchen = manners.Kitchen()
@@ -70,6 +72,13 @@ class Agent:
         self._proven = False
         self.succession = False
         """Whether `run` ended because another version of the agent is to take over."""
+
+    def _hub_link(self) -> HubLink | None:
+        if self.config.hub is None:
+            return None
+        from .hublink import HubLink  # azure-iot-device is a second of imports, and of no use without a hub
+
+        return HubLink(self.config.hub, self._spool_file, self._take_goal)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -269,7 +278,12 @@ class Agent:
 
     def _blind(self) -> float | None:
         """Seconds since the switch: how long the owner saw no live panel."""
-        return round(time.monotonic() - self._switched_at, 2) if self._switched_at is not None else None
+        if self._switched_at is not None:
+            return round(time.monotonic() - self._switched_at, 2)
+        # the switch was another process's: this is the agent that the release brought
+        seconds = time.time() - self._state.changed_at
+        fresh = self._state.phase == "probation" and 0 <= seconds <= self.policy.ready_timeout
+        return round(seconds, 2) if fresh else None
 
     # ---- usage ----------------------------------------
 
