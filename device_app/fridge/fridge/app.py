@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject, QSocketNotifier, QTimer
 from PySide6.QtGui import QGuiApplication
 
 from . import control
-from .agentlink import AgentLink
+from .agentlink import AgentLink, UpdateOffers
 from .control import Inputs, State
 from .kitchen_server import KitchenServer
 from .panel.viewmodel import ViewModel
@@ -26,6 +26,7 @@ from .settings import Settings
 
 STEP_SECONDS = 0.25
 ALIVE_SECONDS = 2.0
+OFFER_SECONDS = 1.0
 _STALLED_SECONDS = 5.0
 
 
@@ -62,10 +63,12 @@ class App(QObject):
         super().__init__()
         self.environment = environment
         self.cabinet = SimulatedCabinet(speed=environment.speed)
-        self.settings = Settings(environment.state)
+        self.settings = Settings(environment.state, environment.speed)
         self.agent = AgentLink(environment.agent_socket)
+        self.offers = UpdateOffers(environment.run / "update.json")
         self.model = ViewModel(environment.version)
-        self.state = self.settings.restore(State())
+        self.model.answered.connect(self._on_answer)
+        self.state = self.settings.resume(self.settings.restore(State()))
         self._began = self._stepped_at = time.monotonic()
         self._painted = False
         self._ready = False
@@ -73,6 +76,7 @@ class App(QObject):
         self.view.frameSwapped.connect(self._on_frame)
         self._loop = self._timer(STEP_SECONDS, self.step)
         self._pulse = self._timer(ALIVE_SECONDS, self._tell_alive)
+        self._offer = self._timer(OFFER_SECONDS, lambda: self.model.show_update(self.offers.read()))
         if environment.simulate:
             self.kitchen = KitchenServer(environment.run, self)
         self.step()
@@ -86,6 +90,7 @@ class App(QObject):
         self._stepped_at = now
         self.model.show(self.state, inputs.air, inputs.door_open)
         self.settings.store(self.state)
+        self.settings.keep_running(self.state)
         for event in events:
             if event.kind == "pressed":
                 self.agent.tell("press", button=event.name)
@@ -106,14 +111,22 @@ class App(QObject):
     def _tell_ready(self) -> None:
         if self._painted and not self._ready:
             self._ready = True
-            self.agent.tell("ready", version=self.environment.version, pid=os.getpid())
+            self.agent.tell("ready", version=self.environment.version, pid=os.getpid(), **self._kitchen())
 
     def _tell_alive(self) -> None:
         # this runs in the panel's event loop, so only the control loop is left to doubt
         now = time.monotonic()
         if self._ready and now - self._stepped_at < _STALLED_SECONDS:
             uptime = round(now - self._began, 1)
-            self.agent.tell("alive", version=self.environment.version, pid=os.getpid(), uptime=uptime)
+            version, pid = self.environment.version, os.getpid()
+            self.agent.tell("alive", version=version, pid=pid, uptime=uptime, **self._kitchen())
+
+    def _kitchen(self) -> dict[str, bool]:
+        """What an update has to mind: it waits while the door is open or an alarm is on."""
+        return {"door": self.cabinet.door_open(), "alarm": bool(self.state.alarms)}
+
+    def _on_answer(self, release: str, yes: bool) -> None:
+        self.agent.tell("consent", release=release, yes=yes)
 
 
 def _die(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fridge import kitchen
+from fridge import control, kitchen
 from fridge.control import State
 from fridge.settings import Settings
 
@@ -118,3 +118,40 @@ def test_settings_are_whole_after_a_kill_at_any_moment(tmp_path: Path) -> None:
         process.wait()
         assert 2 <= Settings(tmp_path).restore(State()).setpoint <= 8
         assert not (tmp_path / "settings.bad").exists()
+
+
+def test_a_restart_of_the_app_alone_does_not_make_the_compressor_rest(tmp_path: Path) -> None:
+    """As after an update: the power never failed, so the cabinet goes on where it was."""
+    cooling = State(compressor=True, compressor_since=70.0, started_at=5.0, supercool_until=9000.0, pulled_down=True)
+    Settings(tmp_path).keep_running(cooling)
+    assert Settings(tmp_path).resume(State()) == cooling
+    _, outputs, _ = control.step(Settings(tmp_path).resume(State()), control.Inputs(air=8.0), 80.0)
+    assert outputs.compressor
+
+
+def test_after_a_power_loss_the_compressor_rests_whatever_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Settings(tmp_path).keep_running(State(compressor=True, compressor_since=70.0, started_at=5.0))
+    (tmp_path / "boot").write_text("another boot")
+    monkeypatch.setattr("fridge.settings.BOOT_ID", tmp_path / "boot")
+    assert Settings(tmp_path).resume(State()) == State()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"boot": 1}', "{", '{"boot": "x", "compressor": "y"}'])
+def test_a_spoilt_record_of_the_cabinet_is_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "running.json").write_text(text)
+    assert Settings(tmp_path).resume(State()) == State()
+
+
+def test_it_tells_the_agent_of_an_open_door_and_takes_its_offer(fridge: Fridge) -> None:
+    fridge.ask(door="open")
+    while not fridge.hear("alive")["door"]:
+        pass
+    offer = {"state": "waiting", "release": "r", "version": "2", "progress": 100, "ask": True, "notes": "n"}
+    (fridge.folder / "run/update.json").write_text(json.dumps(offer))
+    deadline = time.monotonic() + 20
+    while not fridge.ask(press="update-install")["ok"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert fridge.hear("consent") == {"type": "consent", "release": "r", "yes": True}

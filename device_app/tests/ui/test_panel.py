@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fridge import control
+from fridge.agentlink import Offer
 from PySide6.QtGui import QAccessible
 
 if TYPE_CHECKING:
@@ -126,3 +127,42 @@ def test_each_control_tells_its_name_and_role_to_a_screen_reader(panel: Panel, n
     assert interface.role() == QAccessible.Role.Button
     assert interface.text(QAccessible.Text.Name) == label
     assert interface.text(QAccessible.Text.Description)
+
+
+OFFER = Offer("waiting", "0.1.58-gabc", "0.1.58", 100, True, "Colder ice, warmer light.")
+
+
+def test_an_update_that_asks_is_shown_and_answered_by_touch(panel: Panel) -> None:
+    answers: list[tuple[str, bool]] = []
+    panel.model.answered.connect(lambda release, yes: answers.append((release, yes)))
+    assert not panel.shows("update-page")
+    panel.model.show_update(OFFER)
+    assert panel.shows("update-page")
+    assert panel.text("update-version") == "Version 0.1.58"
+    assert panel.text("update-notes") == "Colder ice, warmer light."
+    panel.picture("update-asked")
+    panel.touch("update-later")
+    assert (answers, panel.shows("update-page")) == ([("0.1.58-gabc", False)], False)
+    panel.model.show_update(Offer())
+    panel.model.show_update(OFFER)
+    panel.touch("update-install")
+    assert answers[1:] == [("0.1.58-gabc", True)]
+
+
+def test_a_question_covers_no_alarm_and_takes_no_press_meant_for_the_panel(panel: Panel) -> None:
+    panel.model.show_update(OFFER)
+    panel.touch("temp")
+    assert panel.text("setpoint") == "Set to 4 °C"
+    panel.door = True
+    panel.step()
+    panel.step(control.DOOR_ALARM_SECONDS + 1)
+    assert panel.shows("banner")
+    assert not panel.shows("update-page")
+
+
+def test_a_download_is_told_and_disturbs_nothing(panel: Panel) -> None:
+    panel.model.show_update(Offer("downloading", "x", "0.1.58", 40))
+    assert panel.text("update-progress") == "Fetching new software: 40 %"
+    panel.touch("temp")
+    assert panel.text("setpoint") == "Set to 3 °C"
+    panel.picture("update-downloading")

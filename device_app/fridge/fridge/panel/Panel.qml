@@ -249,4 +249,26 @@ Rectangle {
         font.family: regular.name
         font.pixelSize: 16
     }
+
+    Text {
+        objectName: "update-progress"
+        visible: panel.fridge.updateProgress >= 0
+        Accessible.role: Accessible.StaticText
+        Accessible.name: text
+        x: 34
+        y: 16
+        text: qsTr("Fetching new software: %1 %").arg(panel.fridge.updateProgress)
+        color: panel.soft
+        font.family: regular.name
+        font.pixelSize: 16
+    }
+
+    UpdatePage {
+        anchors.fill: parent
+        fridge: panel.fridge
+        ink: panel.ink
+        soft: panel.soft
+        ice: panel.ice
+        face: regular.name
+    }
 }

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import Property, QObject, Signal, Slot
 
+from ..agentlink import Offer
 from ..control import Alarm, Button, Press, State
 
 _ALARM_TEXTS = {
@@ -19,6 +22,8 @@ class ViewModel(QObject):
 
     changed = Signal()
     pressed = Signal(str, bool)
+    answered = Signal(str, bool)
+    update_changed = Signal()
 
     def __init__(self, version: str) -> None:
         super().__init__()
@@ -27,6 +32,13 @@ class ViewModel(QObject):
         self._air: float | None = None
         self._door = False
         self._presses: list[Press] = []
+        self._offer = Offer()
+
+    def show_update(self, offer: Offer) -> None:
+        """Show what the agent says about an update."""
+        if offer != self._offer:
+            self._offer = offer
+            self.update_changed.emit()
 
     def show(self, state: State, air: float | None, door: bool) -> None:
         """Show the core's state; QML hears of it only when something that is shown differs."""
@@ -52,6 +64,13 @@ class ViewModel(QObject):
         """A control was tapped, or held for three seconds."""
         self._presses.append(Press(Button(button), hold))
         self.pressed.emit(button, hold)
+
+    @Slot(bool)
+    def answer(self, yes: bool) -> None:
+        """The owner answered the question about an update; the page goes away at once, whatever the agent says."""
+        release = self._offer.release
+        self.show_update(replace(self._offer, ask=False))
+        self.answered.emit(release, yes)
 
     # ---- to QML -----------------------------------------------------------
 
@@ -94,6 +113,22 @@ class ViewModel(QObject):
     def _get_version(self) -> str:
         return self._version
 
+    def _get_update_asked(self) -> bool:
+        return self._offer.ask
+
+    def _get_update_version(self) -> str:
+        return self._offer.version
+
+    def _get_update_notes(self) -> str:
+        return self._offer.notes
+
+    def _get_update_progress(self) -> int:
+        return self._offer.progress if self._offer.state == "downloading" else -1
+
+    updateAsked = Property(bool, _get_update_asked, notify=update_changed)
+    updateVersion = Property(str, _get_update_version, notify=update_changed)
+    updateNotes = Property(str, _get_update_notes, notify=update_changed)
+    updateProgress = Property(int, _get_update_progress, notify=update_changed)
     temperature = Property(str, _get_temperature, notify=changed)
     setpoint = Property(str, _get_setpoint, notify=changed)
     supercool = Property(bool, _get_supercool, notify=changed)
