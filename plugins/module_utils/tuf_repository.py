@@ -24,9 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     DelegatedRole,
@@ -39,11 +41,16 @@ from tuf.api.metadata import (
     TargetFile,
     Targets,
     Timestamp,
+    VerificationResult,
 )
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
+from .layer_patches import version_key
+
 TOP = ("root", "targets", "snapshot", "timestamp")
+KEY_NAME = "x-iotops-name"
+"""The field of a public key in the metadata that holds its name: signed, so that it can be told who has signed."""
 
 
 class RepositoryFault(Exception):
@@ -52,7 +59,7 @@ class RepositoryFault(Exception):
 
 @dataclass(frozen=True)
 class Ring:
-    """A delegated role: who signs for it, and how many must."""
+    """A delegated role: who may sign for it, and how many must."""
 
     name: str
     keys: tuple[str, ...]
@@ -61,37 +68,72 @@ class Ring:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The repository as it should be. `expiry` in days by role name; rings use the key ``ring``."""
+    """The repository as it should be. `expiry` in days by role name; rings use the key ``ring``.
+
+    `online` names the keys of the roles that a machine signs unattended. `releases_kept` bounds what a ring offers.
+    """
 
     rings: tuple[Ring, ...]
     root_keys: tuple[str, ...] = ("root-1", "root-2")
     root_threshold: int = 2
+    targets_keys: tuple[str, ...] = ("targets",)
+    online: dict[str, str] = field(default_factory=lambda: {"snapshot": "snapshot", "timestamp": "timestamp"})
+    releases_kept: int = 5
     expiry: dict[str, float] = field(
         default_factory=lambda: {"root": 365, "targets": 365, "ring": 90, "snapshot": 30, "timestamp": 14}
     )
 
+    def top_keys(self, role: str) -> tuple[tuple[str, ...], int]:
+        """Names of the keys of a top role, and how many must sign."""
+        if role == "root":
+            return self.root_keys, self.root_threshold
+        return (self.targets_keys if role == "targets" else (self.online[role],)), 1
+
+    def names(self) -> list[str]:
+        """Every key's name, once."""
+        found = [name for role in TOP for name in self.top_keys(role)[0]]
+        return list(dict.fromkeys([*found, *(name for ring in self.rings for name in ring.keys)]))
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Metadata that still lacks signatures. `missing`: names of keys that could give one."""
+
+    role: str
+    version: int
+    signatures: int
+    threshold: int
+    missing: tuple[str, ...]
+
 
 class KeyStore:
-    """Private keys as encrypted PKCS#8 PEM files, one a name. The passphrase never leaves this object."""
+    """Private keys as encrypted PKCS#8 PEM files, one a name, in folders that may come and go (a person's stick).
 
-    def __init__(self, folder: Path, passphrase: str) -> None:
-        self._folder = folder
+    A file ``<name>.pub`` (PEM) stands for a key whose private half is somewhere else. The passphrase never leaves this
+    object.
+    """
+
+    def __init__(self, folders: Path | tuple[Path, ...], passphrase: str) -> None:
+        self._folders = (folders,) if isinstance(folders, Path) else folders
         self._passphrase = passphrase.encode()
 
     def exists(self, name: str) -> bool:
-        return self._path(name).exists()
+        """Whether the private key is here."""
+        return self._find(f"{name}.pem") is not None
 
     def create(self, name: str) -> None:
-        """Make an Ed25519 key; an existing one is never overwritten."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pem = Ed25519PrivateKey.generate().private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(self._passphrase)
-        )
-        descriptor = os.open(self._path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        """Make an Ed25519 key in the first folder; an existing one is never overwritten."""
+        folder = self._folders[0]
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(self._passphrase))
+        descriptor = os.open(folder / f"{name}.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
             out.write(pem)
             out.flush()
             os.fsync(out.fileno())
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        _write_atomically(folder / f"{name}.pub", public)
 
     def signer(self, name: str) -> CryptoSigner:
         """The signer of key `name`.
@@ -99,23 +141,38 @@ class KeyStore:
         Raises:
             RepositoryFault: no such key here, or the passphrase does not open it.
         """
-        path = self._path(name)
+        path = self._find(f"{name}.pem")
+        if path is None:
+            folders = ", ".join(map(str, self._folders))
+            raise RepositoryFault(f"signing key {name} is not in {folders}: bring it, or create_keys once")
         try:
             key = load_pem_private_key(path.read_bytes(), self._passphrase)
-        except FileNotFoundError as exc:
-            raise RepositoryFault(
-                f"signing key {name} is not in {self._folder}: bring it, or create_keys once"
-            ) from exc
         except (ValueError, TypeError) as exc:
             raise RepositoryFault(f"the passphrase does not open signing key {path}") from exc
         return CryptoSigner(key)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.pem"
+    def public(self, name: str) -> Key | None:
+        """The public half, from either file; None where there is neither."""
+        if self.exists(name):
+            return self.signer(name).public_key
+        path = self._find(f"{name}.pub")
+        if path is None:
+            return None
+        try:
+            return SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()))
+        except ValueError as exc:
+            raise RepositoryFault(f"{path} is no public key in PEM form") from exc
+
+    def _find(self, file: str) -> Path | None:
+        return next((folder / file for folder in self._folders if (folder / file).exists()), None)
 
 
 class Repository:
-    """A local TUF repository folder (``metadata/``, ``targets/``). Changes gather in memory until `write`."""
+    """A local TUF repository folder (``metadata/``, ``targets/``, ``pending/``). Changes gather until `write`.
+
+    Metadata that has not all its signatures yet is kept in ``pending/``, where no device looks; whoever brings the
+    missing key adds a signature, and the last one publishes.
+    """
 
     def __init__(self, folder: Path, keys: KeyStore, wanted: Wanted, now: datetime | None = None) -> None:
         self.folder = folder
@@ -123,9 +180,15 @@ class Repository:
         self._wanted = wanted
         self._now = (now or datetime.now(UTC)).replace(microsecond=0)
         self._loaded: dict[str, Metadata[Any]] = {}
+        self._published: dict[str, Metadata[Any]] = {}
+        self._pending: set[str] = set()
         self._changed: set[str] = set()
+        self._cosign: set[str] = set()
         self._files: dict[str, Callable[[Path], None]] = {}
+        self._gone: set[str] = set()
         self.created_keys: list[str] = []
+        self.expiring: dict[str, str] = {}
+        """Roles that should be renewed and whose keys are not here, with their expiry."""
         self._load()
 
     @property
@@ -141,21 +204,25 @@ class Repository:
         """Current version of each role, as it will be after `write`."""
         return {role: self._loaded[role].signed.version for role in self.roles if role in self._loaded}
 
+    def pending(self) -> list[Pending]:
+        """What lacks signatures, after `write` or as it is on disk."""
+        return [self._describe(role) for role in self.roles if role in self._pending]
+
     # ---- wanted state ----------------------------------------------------
 
     def ensure_keys(self, *, create: bool, check: bool) -> None:
-        """Make sure every key is here, creating the missing ones when allowed.
+        """Make sure that every wanted key is known, creating those that no metadata knows when allowed.
+
+        A key that the metadata knows and that is not here is somebody else's: what needs it becomes pending.
 
         Raises:
-            RepositoryFault: keys are missing and `create` is false.
+            RepositoryFault: keys are unknown and `create` is false.
         """
-        names = dict.fromkeys([*self._wanted.root_keys, "targets", "snapshot", "timestamp"])
-        names.update(dict.fromkeys(key for ring in self._wanted.rings for key in ring.keys))
-        missing = [name for name in names if not self._keys.exists(name)]
-        if missing and (not create or "root" in self._loaded):
+        known = self._known_keys()
+        missing = [name for name in self._wanted.names() if name not in known and self._keys.public(name) is None]
+        if missing and not create:
             raise RepositoryFault(
-                f"signing keys missing: {', '.join(missing)}. "
-                "A repository that exists is never given new keys silently: bring the keys, or rotate them"
+                f"signing keys missing: {', '.join(missing)}. Bring them, or their .pub files, or create_keys once"
             )
         if not check:
             for name in missing:
@@ -163,16 +230,22 @@ class Repository:
         self.created_keys = missing
 
     def ensure_roles(self) -> None:
-        """Create what is not there, and sign anew what has less than a third of its life left."""
+        """Create what is not there, follow a change of keys, and renew what has less than a third of its life left."""
         if "root" not in self._loaded:
             self._create()
+            return
+        self._ensure_top_keys()
+        self._ensure_ring_keys()
         for role in self.roles:
-            total = self._days(role)
             left = self._loaded[role].signed.expires - self._now
-            if role not in self._changed and left < total / 3:
+            if role in self._changed or role in self._pending or left >= self._days(role) / 3:
+                continue
+            if self._can_sign(role):
                 self._touch(role)
+            else:
+                self.expiring[role] = self._loaded[role].signed.expires.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def ensure_target(self, ring: str, path: str, data: bytes) -> bool:
+    def ensure_target(self, ring: str, path: str, data: bytes, custom: dict[str, Any] | None = None) -> bool:
         """Offer `data` at TUF target path `path`, signed by `ring`; whether that changes anything.
 
         Raises:
@@ -191,11 +264,16 @@ class Repository:
                     f"{path} is published already with other bytes (sha256 {old.hashes.get('sha256', '?')[:12]}, "
                     f"this build {digest[:12]}): a published version never changes, release under a new one"
                 )
-            return False
-        targets.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+            if old.unrecognized_fields.get("custom") == (custom or None):
+                return False
+        target = TargetFile.from_data(path, data, ["sha256"])
+        if custom:
+            target.unrecognized_fields["custom"] = custom
+        self._touch(ring)
+        targets.targets[path] = target
         folder, _, name = path.rpartition("/")
         self._files[f"targets/{folder}/{digest}.{name}"] = lambda final: _write_atomically(final, data)
-        self._touch(ring)
+        self._drop_old(ring, path)
         return True
 
     def ensure_object(self, source: Path, path: str) -> bool:
@@ -206,37 +284,77 @@ class Repository:
         self._files[f"targets/{path}"] = lambda target: _copy_atomically(source, target)
         return True
 
+    def ensure_signed(self, roles: list[str]) -> None:
+        """Add the signatures of the keys that are here to the pending metadata of `roles`.
+
+        Raises:
+            RepositoryFault: nothing of that role is pending, or no key is here that has not signed yet.
+        """
+        for role in roles:
+            if role not in self._pending:
+                raise RepositoryFault(f"nothing of role {role} waits for a signature")
+            able = [name for name in self._signer_names(role) if self._keys.exists(name)]
+            if not any(self._key_id(name) not in self._loaded[role].signatures for name in able):
+                waits = self._describe(role)
+                raise RepositoryFault(
+                    f"{role} version {waits.version} has {waits.signatures} of {waits.threshold} signatures, and no "
+                    f"key is here that could add one: bring one of {', '.join(waits.missing)}"
+                )
+            self._cosign.add(role)
+
     # ---- writing ---------------------------------------------------------
 
     @property
     def dirty(self) -> bool:
-        return bool(self._changed or self._files or self.created_keys)
+        return bool(self._changed or self._files or self.created_keys or self._cosign)
 
     def write(self) -> None:
-        """Sign what changed and write it: objects first, the timestamp last."""
-        if self._changed & {ring.name for ring in self._wanted.rings} or "targets" in self._changed:
+        """Sign and write what changed, objects first, the timestamp last; ``pending/`` gets what lacks signatures."""
+        for name, make in self._files.items():
+            make(self.folder / name)
+        published = set()
+        for role in ("root", "targets", *(ring.name for ring in self._wanted.rings)):
+            if role in self._changed | self._cosign and self._sign(role):
+                published.add(role)
+        self._check_rings()
+        if published - {"root"}:
             self._touch("snapshot")
         if "snapshot" in self._changed:
             self._refresh_snapshot()
             self._touch("timestamp")
         if "timestamp" in self._changed:
-            snapshot = self._loaded["snapshot"].signed
-            self._loaded["timestamp"].signed.snapshot_meta = MetaFile(snapshot.version)
-        for name, make in self._files.items():
-            make(self.folder / name)
-        for role in (*(r for r in self.roles if r not in TOP), "targets", "root", "snapshot", "timestamp"):
+            self._loaded["timestamp"].signed.snapshot_meta = MetaFile(self._loaded["snapshot"].signed.version)
+            signed_at = self._now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._loaded["timestamp"].signed.unrecognized_fields["signed_at"] = signed_at
+        for role in ("snapshot", "timestamp"):
             if role in self._changed:
-                self._sign_and_write(role)
+                # a machine signs these unattended: without the key there is nothing to wait for
+                self._keys.signer(self._wanted.online[role])
+                self._sign(role)
+                published.add(role)
+        order = (*(ring.name for ring in self._wanted.rings), "targets", "root", "snapshot", "timestamp")
+        for role in order:
+            if role in published:
+                self._publish(role)
+            elif role in self._changed | self._cosign:
+                self._keep_pending(role)
+        for name in sorted(self._gone):
+            (self.folder / name).unlink(missing_ok=True)
 
     def preview(self) -> list[str]:
         """What `write` would write, as paths in the repository."""
-        changed = set(self._changed)
-        if changed - {"root", "timestamp"}:
-            changed |= {"snapshot", "timestamp"}
-        names = [self._file_name(role) for role in self.roles if role in changed]
-        return sorted([*self._files, *(f"metadata/{name}" for name in names)])
+        names = []
+        ready = {role for role in self._changed | self._cosign if role in self._wanted.online or self._can_sign(role)}
+        if ready - {"root", "timestamp"}:
+            ready |= {"snapshot", "timestamp"}
+        for role in self.roles:
+            if role in ready:
+                names.append(f"metadata/{self._file_name(role)}")
+            elif role in self._changed | self._cosign:
+                names.append(f"pending/{self._file_name(role)}")
+        return sorted([*self._files, *names])
 
-    # ---- inside ----------------------------------------------------------
+    # ---- loading ---------------------------------------------------------
 
     def _load(self) -> None:
         latest: dict[str, tuple[int, Path]] = {}
@@ -249,9 +367,11 @@ class Repository:
         try:
             for role, (_, path) in latest.items():
                 self._loaded[role] = Metadata.from_file(str(path))
+                self._published[role] = Metadata.from_file(str(path))
+            self._load_pending()
         except (RepositoryError, DeserializationError, ValueError) as exc:
             raise RepositoryFault(f"the repository in {self.folder} cannot be read: {exc}") from exc
-        missing = [role for role in self.roles if self._loaded and role not in self._loaded]
+        missing = [role for role in self.roles if self._loaded and role not in self._published]
         if missing:
             raise RepositoryFault(
                 f"{self.folder}/metadata lacks {', '.join(missing)}: it is incomplete, restore it from the file server"
@@ -259,24 +379,34 @@ class Repository:
         if self._loaded:
             self._mend()
 
+    def _load_pending(self) -> None:
+        """Go on from what waits for signatures, unless something newer was published meanwhile."""
+        for path in sorted((self.folder / "pending").glob("*.json")):
+            version, _, role = path.name.removesuffix(".json").partition(".")
+            current = self._published[role].signed.version if role in self._published else 0
+            if role in self.roles and version.isdigit() and int(version) == current + 1:
+                self._loaded[role] = Metadata.from_file(str(path))
+                self._pending.add(role)
+            else:
+                # what it was based on is gone: a signature on it would be worth nothing
+                self._gone.add(f"pending/{path.name}")
+
     def _mend(self) -> None:
         """Name again what a write that was killed half-way signed and did not name."""
         snapshot, timestamp = self._loaded["snapshot"].signed, self._loaded["timestamp"].signed
         named = {name.removesuffix(".json"): meta.version for name, meta in snapshot.meta.items()}
         roles = ("targets", *(ring.name for ring in self._wanted.rings))
-        if any(named.get(role) != self._loaded[role].signed.version for role in roles):
+        if any(named.get(role) != self._published[role].signed.version for role in roles):
             self._touch("snapshot")
         elif timestamp.snapshot_meta.version != snapshot.version:
             self._touch("timestamp")
 
+    # ---- keys and roles ----------------------------------------------------
+
     def _create(self) -> None:
         root = Root(expires=self._expiry("root"), consistent_snapshot=True)
         for role in TOP:
-            names = self._wanted.root_keys if role == "root" else (role,)
-            public = [self._public(name) for name in names]
-            threshold = self._wanted.root_threshold if role == "root" else 1
-            root.roles[role] = Role([key.keyid for key in public], threshold)
-            root.keys.update({key.keyid: key for key in public})
+            self._set_top_keys(root, role)
         self._loaded["root"] = Metadata(root)
         self._loaded["targets"] = Metadata(Targets(expires=self._expiry("targets"), delegations=self._delegations()))
         self._loaded["snapshot"] = Metadata(Snapshot(expires=self._expiry("snapshot")))
@@ -285,11 +415,75 @@ class Repository:
             self._loaded[ring.name] = Metadata(Targets(expires=self._expiry(ring.name)))
         self._changed.update(self.roles)
 
-    def _public(self, name: str) -> Any:
-        # in check mode a key that would be created has no public half yet; any stands in for it
-        if not self._keys.exists(name):
-            return CryptoSigner.generate_ed25519().public_key
-        return self._keys.signer(name).public_key
+    def _ensure_top_keys(self) -> None:
+        root: Root = self._loaded["root"].signed
+        for role in TOP:
+            names, threshold = self._wanted.top_keys(role)
+            ids = [self._public(name).keyid for name in names]
+            if (sorted(root.roles[role].keyids), root.roles[role].threshold) != (sorted(ids), threshold):
+                self._touch("root")
+                self._set_top_keys(root, role)
+                self._touch(role)
+        if "root" in self._changed:
+            used = {keyid for role in root.roles.values() for keyid in role.keyids}
+            root.keys = {keyid: key for keyid, key in root.keys.items() if keyid in used}
+
+    def _set_top_keys(self, root: Root, role: str) -> None:
+        names, threshold = self._wanted.top_keys(role)
+        public = [self._public(name) for name in names]
+        root.roles[role] = Role([key.keyid for key in public], threshold)
+        root.keys.update({key.keyid: key for key in public})
+
+    def _ensure_ring_keys(self) -> None:
+        targets: Targets = self._loaded["targets"].signed
+        wanted = self._delegations()
+        held = targets.delegations
+        if held is None or held.to_dict() != wanted.to_dict():
+            self._touch("targets")
+            targets.delegations = wanted
+            for ring in self._wanted.rings:
+                if not self._verified(ring.name):
+                    self._touch(ring.name)
+
+    def _check_rings(self) -> None:
+        """Never publish keys of a ring under which what devices have of it would not verify any more."""
+        if "targets" in self._pending:
+            return
+        for ring in self._wanted.rings:
+            if ring.name in self._pending and ring.name in self._published:
+                held = self._published[ring.name]
+                if not self._result("targets", ring.name, held).verified:
+                    raise RepositoryFault(
+                        f"with the new keys of ring {ring.name}, its published metadata has too few signatures: bring "
+                        f"{ring.threshold} of {', '.join(ring.keys)} in the same run"
+                    )
+
+    def _known_keys(self) -> dict[str, Key]:
+        """The public keys that the metadata knows, by the name that stands with them."""
+        found: dict[str, Key] = {}
+        for metadata in (*self._published.values(), *self._loaded.values()):
+            signed = metadata.signed
+            held = signed.keys if isinstance(signed, Root) else {}
+            if isinstance(signed, Targets) and signed.delegations:
+                held = signed.delegations.keys
+            found.update({str(key.unrecognized_fields.get(KEY_NAME, key.keyid)): key for key in held.values()})
+        return found
+
+    def _public(self, name: str) -> Key:
+        key, known = self._keys.public(name), self._known_keys().get(name)
+        if key is not None and known is not None and key.keyid != known.keyid:
+            raise RepositoryFault(
+                f"the key {name} that is here is not the {name} that the repository knows: a new key gets a new name"
+            )
+        key = key or known
+        if key is None:
+            # in check mode a key that would be created has no public half yet; any stands in for it
+            key = CryptoSigner.generate_ed25519().public_key
+        key.unrecognized_fields[KEY_NAME] = name
+        return key
+
+    def _key_id(self, name: str) -> str:
+        return self._public(name).keyid
 
     def _delegations(self) -> Delegations:
         keys, roles = {}, {}
@@ -301,37 +495,122 @@ class Repository:
             roles[ring.name] = DelegatedRole(ring.name, ids, ring.threshold, terminating=True, paths=paths)
         return Delegations(keys, roles)
 
+    # ---- signing ---------------------------------------------------------
+
     def _touch(self, role: str) -> None:
         if role in self._changed:
             return
         self._changed.add(role)
-        signed = self._loaded[role].signed
-        signed.version += 1
-        signed.expires = self._expiry(role)
+        metadata = self._loaded[role]
+        # other content than was signed so far: every signature is asked for again
+        metadata.signatures.clear()
+        metadata.signed.version = self._published[role].signed.version + 1 if role in self._published else 1
+        metadata.signed.expires = self._expiry(role)
+
+    def _sign(self, role: str) -> bool:
+        """Sign with the keys that are here; whether that is enough. What is not enough is pending."""
+        metadata = self._loaded[role]
+        if role in self._changed:
+            metadata.signatures.clear()
+        for name in self._signer_names(role):
+            if self._keys.exists(name) and not self._verified(role):
+                metadata.sign(self._keys.signer(name), append=True)
+        enough = self._verified(role)
+        if enough:
+            self._pending.discard(role)
+        else:
+            self._pending.add(role)
+        return enough
+
+    def _can_sign(self, role: str) -> bool:
+        """Whether the keys that are here, with the signatures that are there, are enough for `role`."""
+        names, threshold = self._signers(role)
+        held = set(self._loaded[role].signatures) if role in self._cosign else set()
+        able = {self._key_id(name) for name in names if self._keys.exists(name)} | held
+        return len({self._key_id(name) for name in names} & able) >= threshold
+
+    def _signers(self, role: str) -> tuple[tuple[str, ...], int]:
+        if role in TOP:
+            return self._wanted.top_keys(role)
+        ring = next(ring for ring in self._wanted.rings if ring.name == role)
+        return ring.keys, ring.threshold
+
+    def _signer_names(self, role: str) -> list[str]:
+        """Who may sign: for a new root, its own keys and those of the root before (TUF specification, 6.1)."""
+        names = list(self._signers(role)[0])
+        if role == "root" and "root" in self._published:
+            before: Root = self._published["root"].signed
+            held = {before.keys[keyid].unrecognized_fields.get(KEY_NAME) for keyid in before.roles["root"].keyids}
+            names += [name for name in held if isinstance(name, str)]
+        return list(dict.fromkeys(names))
+
+    def _verified(self, role: str) -> bool:
+        metadata = self._loaded[role]
+        if role == "root":
+            before = self._published["root"].signed if "root" in self._published else None
+            if before is not None and metadata.signed.version == before.version:
+                before = None
+            return bool(
+                metadata.signed.get_root_verification_result(
+                    before, metadata.signed_bytes, metadata.signatures
+                ).verified
+            )
+        return self._result("root" if role in TOP else "targets", role, metadata).verified
+
+    def _result(self, delegator: str, role: str, metadata: Metadata[Any]) -> VerificationResult:
+        found: VerificationResult = self._loaded[delegator].signed.get_verification_result(
+            role, metadata.signed_bytes, metadata.signatures
+        )
+        return found
+
+    def _describe(self, role: str) -> Pending:
+        names, threshold = self._signers(role)
+        metadata = self._loaded[role]
+        signed = {name for name in self._signer_names(role) if self._key_id(name) in metadata.signatures}
+        missing = tuple(name for name in self._signer_names(role) if name not in signed)
+        return Pending(role, metadata.signed.version, len(signed & set(names)), threshold, missing)
 
     def _refresh_snapshot(self) -> None:
         meta = self._loaded["snapshot"].signed.meta
         for role in ("targets", *(ring.name for ring in self._wanted.rings)):
-            meta[f"{role}.json"] = MetaFile(self._loaded[role].signed.version)
+            # what is pending is not published, so it is not named
+            held = self._published if role in self._pending else self._loaded
+            meta[f"{role}.json"] = MetaFile(held[role].signed.version)
 
-    def _sign_and_write(self, role: str) -> None:
-        metadata = self._loaded[role]
-        metadata.signatures.clear()
-        for name in self._signers(role):
-            metadata.sign(self._keys.signer(name), append=True)
-        data = metadata.to_bytes(JSONSerializer(compact=True))
-        _write_atomically(self.folder / "metadata" / self._file_name(role), data)
+    # ---- files -----------------------------------------------------------
+
+    def _publish(self, role: str) -> None:
+        _write_atomically(self.folder / "metadata" / self._file_name(role), self._bytes(role))
+        self._gone.add(f"pending/{self._file_name(role)}")
+
+    def _keep_pending(self, role: str) -> None:
+        if role not in self._published:
+            waits = self._describe(role)
+            raise RepositoryFault(
+                f"a new repository is signed in one ceremony: {role} has {waits.signatures} of {waits.threshold} "
+                f"signatures, bring {', '.join(waits.missing)}"
+            )
+        _write_atomically(self.folder / "pending" / self._file_name(role), self._bytes(role))
+
+    def _bytes(self, role: str) -> bytes:
+        return self._loaded[role].to_bytes(JSONSerializer(compact=True))
 
     def _file_name(self, role: str) -> str:
         return "timestamp.json" if role == "timestamp" else f"{self._loaded[role].signed.version}.{role}.json"
 
-    def _signers(self, role: str) -> tuple[str, ...]:
-        if role == "root":
-            return self._wanted.root_keys
-        for ring in self._wanted.rings:
-            if ring.name == role:
-                return ring.keys[: ring.threshold]
-        return (role,)
+    def _drop_old(self, ring: str, offered: str) -> None:
+        """Offer the newest releases only: metadata that every device fetches must stay small."""
+        targets: Targets = self._loaded[ring].signed
+        by_version: dict[str, list[str]] = {}
+        for path in targets.targets:
+            by_version.setdefault(path.rpartition("/")[0], []).append(path)
+        newest = sorted(by_version, key=lambda folder: version_key(folder.rpartition("/")[2]), reverse=True)
+        for folder in newest[self._wanted.releases_kept :]:
+            if folder == offered.rpartition("/")[0]:
+                continue
+            for path in by_version[folder]:
+                dropped = targets.targets.pop(path)
+                self._gone.add(f"targets/{folder}/{dropped.hashes['sha256']}.{path.rpartition('/')[2]}")
 
     def _days(self, role: str) -> timedelta:
         return timedelta(days=self._wanted.expiry[role if role in TOP else "ring"])

@@ -14,7 +14,10 @@ description:
     releases in them, and signs what changed. M(iotops.fleet.file_publish) carries the folder to a file server.
   - A ring is a delegated role that signs only below its own name, so a release is offered to a ring by those
     people's keys and no other.
-  - Signatures that will soon expire are renewed.
+  - Only the keys of what has to be signed now are needed. Metadata that still lacks signatures waits in C(pending/),
+    where no device looks, until somebody brings the missing key and names the role in O(sign).
+  - A change of the lists of keys is a rotation. A key that leaves the lists is revoked on every device.
+  - Signatures that will soon expire are renewed where their keys are here.
 author: The iotops.fleet project (@iotops-fleet)
 options:
   state:
@@ -27,15 +30,18 @@ options:
     type: path
     required: true
   keys:
-    description: Folder of the signing keys, encrypted PEM files named by key.
-    type: path
+    description:
+      - Folders of signing keys, encrypted PEM files named by key; the first one receives new keys.
+      - A file C(<name>.pub) stands for a key whose private half is somewhere else.
+    type: list
+    elements: path
     required: true
   passphrase:
     description: Opens the signing keys.
     type: str
     required: true
   create_keys:
-    description: Make the keys of a repository that does not exist yet.
+    description: Make the keys that neither the repository nor O(keys) knows.
     type: bool
     default: false
   rings:
@@ -57,6 +63,37 @@ options:
         description: How many of them must sign.
         type: int
         default: 1
+  root_keys:
+    description: Names of the keys that may sign for the whole repository, kept offline.
+    type: list
+    elements: str
+    default: [root-1, root-2]
+  root_threshold:
+    description: How many of O(root_keys) must sign.
+    type: int
+    default: 2
+  targets_keys:
+    description: Names of the keys that say who signs for a ring, kept offline.
+    type: list
+    elements: str
+    default: [targets]
+  snapshot_key:
+    description: Name of the key for snapshots, which a machine uses unattended.
+    type: str
+    default: snapshot
+  timestamp_key:
+    description: Name of the key for timestamps, which a machine uses unattended.
+    type: str
+    default: timestamp
+  sign:
+    description: Roles whose pending metadata gets the signatures of the keys that are here.
+    type: list
+    elements: str
+    default: []
+  releases_kept:
+    description: How many releases a ring offers; older ones leave its metadata.
+    type: int
+    default: 5
   expiry:
     description: Days until signatures expire, by role; a ring's role uses V(ring).
     type: dict
@@ -75,6 +112,9 @@ options:
         description: File with the bytes.
         type: path
         required: true
+      custom:
+        description: Signed beside the target, for example V({downgrade: true}) for a way back.
+        type: dict
   objects:
     description: Content-addressed files that the manifests name, below C(targets/).
     type: list
@@ -130,6 +170,32 @@ written:
   returned: success
   type: list
   elements: str
+pending:
+  description: Metadata that still lacks signatures, in check mode as it is on disk.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    role:
+      description: The role.
+      type: str
+    version:
+      description: The version that waits.
+      type: int
+    signatures:
+      description: How many signatures it has.
+      type: int
+    threshold:
+      description: How many it needs.
+      type: int
+    missing:
+      description: Names of the keys that could give one.
+      type: list
+      elements: str
+expiring:
+  description: Roles that should be renewed and whose keys are not here, with the time of their expiry.
+  returned: success
+  type: dict
 created_keys:
   description: Names of the keys that were made.
   returned: success
@@ -142,6 +208,7 @@ root:
 """
 
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +228,19 @@ def repository(params: dict[str, Any]) -> Any:
     for ring in rings:
         if not 1 <= ring.threshold <= len(set(ring.keys)):
             raise tuf.RepositoryFault(f"ring {ring.name}: threshold {ring.threshold} of {len(set(ring.keys))} keys")
-    wanted = tuf.Wanted(rings)
+    if not 1 <= params["root_threshold"] <= len(set(params["root_keys"])):
+        raise tuf.RepositoryFault(f"root: threshold {params['root_threshold']} of {len(set(params['root_keys']))} keys")
+    wanted = tuf.Wanted(
+        rings,
+        root_keys=tuple(params["root_keys"]),
+        root_threshold=params["root_threshold"],
+        targets_keys=tuple(params["targets_keys"]),
+        online={"snapshot": params["snapshot_key"], "timestamp": params["timestamp_key"]},
+        releases_kept=params["releases_kept"],
+    )
     wanted.expiry.update({role: float(days) for role, days in params["expiry"].items()})
-    return tuf.Repository(Path(params["repository"]), tuf.KeyStore(Path(params["keys"]), params["passphrase"]), wanted)
+    keys = tuf.KeyStore(tuple(Path(folder) for folder in params["keys"]), params["passphrase"])
+    return tuf.Repository(Path(params["repository"]), keys, wanted)
 
 
 def bring_about(repo: Any, params: dict[str, Any], check: bool) -> None:
@@ -173,21 +250,19 @@ def bring_about(repo: Any, params: dict[str, Any], check: bool) -> None:
     for item in params["objects"]:
         repo.ensure_object(Path(item["src"]), item["path"])
     for item in params["targets"]:
-        repo.ensure_target(item["path"].split("/")[0], item["path"], Path(item["src"]).read_bytes())
+        ring, data = item["path"].split("/")[0], Path(item["src"]).read_bytes()
+        repo.ensure_target(ring, item["path"], data, item["custom"])
+    repo.ensure_signed(params["sign"])
 
 
 def main() -> None:
-    file_list = {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"path": {"type": "str", "required": True}, "src": {"type": "path", "required": True}},
-    }
+    file = {"path": {"type": "str", "required": True}, "src": {"type": "path", "required": True}}
+    names = {"type": "list", "elements": "str", "no_log": False}
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present"], "default": "present"},
             "repository": {"type": "path", "required": True},
-            "keys": {"type": "path", "required": True, "no_log": False},
+            "keys": {"type": "list", "elements": "path", "required": True, "no_log": False},
             "passphrase": {"type": "str", "required": True, "no_log": True},
             "create_keys": {"type": "bool", "default": False},
             "rings": {
@@ -200,9 +275,21 @@ def main() -> None:
                     "threshold": {"type": "int", "default": 1},
                 },
             },
+            "root_keys": {**names, "default": ["root-1", "root-2"]},
+            "root_threshold": {"type": "int", "default": 2},
+            "targets_keys": {**names, "default": ["targets"]},
+            "snapshot_key": {"type": "str", "default": "snapshot", "no_log": False},
+            "timestamp_key": {"type": "str", "default": "timestamp", "no_log": False},
+            "sign": {"type": "list", "elements": "str", "default": []},
+            "releases_kept": {"type": "int", "default": 5},
             "expiry": {"type": "dict", "default": {}},
-            "targets": file_list,
-            "objects": file_list,
+            "targets": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {**file, "custom": {"type": "dict"}},
+            },
+            "objects": {"type": "list", "elements": "dict", "default": [], "options": file},
         },
         supports_check_mode=True,
     )
@@ -225,6 +312,8 @@ def main() -> None:
         versions=repo.versions(),
         written=written,
         created_keys=created,
+        pending=[asdict(waits) for waits in repo.pending()],
+        expiring=repo.expiring,
         root=f"{module.params['repository']}/metadata/1.root.json",
         diff=diff if changed else {},
     )
