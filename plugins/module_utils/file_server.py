@@ -11,19 +11,21 @@ from __future__ import annotations
 import base64
 import contextlib
 import ftplib
-import io
+import hashlib
 import os
 import socket
 import ssl
 import stat
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-TEMPORARY = ".upload-"
+TEMPORARY = "_upload-"
+"""Begins the name of what is not whole yet. No dot: some servers (vsftpd) do not list names with one."""
 
 
 class FileServerError(Exception):
@@ -32,7 +34,10 @@ class FileServerError(Exception):
 
 @dataclass(frozen=True)
 class Login:
-    """How to reach a server. `host_key` is the OpenSSH public key line (``ssh-ed25519 AAAA...``) for sftp."""
+    """How to reach a server. `host_key` is the OpenSSH public key line (``ssh-ed25519 AAAA...``) for sftp.
+
+    `private_key`: file of an OpenSSH key to log in with over sftp, which `password` then opens.
+    """
 
     url: str
     username: str = "anonymous"
@@ -40,6 +45,15 @@ class Login:
     ca_file: str | None = None
     host_key: str | None = None
     timeout: float = 30.0
+    private_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file on the server: bytes, and when it was written (UTC seconds) where the server tells."""
+
+    size: int
+    modified: float | None = None
 
 
 class FileServer(ABC):
@@ -51,16 +65,32 @@ class FileServer(ABC):
         self.base = unquote(self.url.path).rstrip("/")
 
     @abstractmethod
-    def sizes(self) -> dict[str, int]:
-        """Every file below the base with its size in bytes; {} where the base is not there yet."""
+    def entries(self) -> dict[str, Entry]:
+        """Every file below the base; {} where the base is not there yet."""
 
     @abstractmethod
+    def fetch(self, name: str, sink: Callable[[bytes], Any]) -> bool:
+        """Give the bytes of `name` to `sink`, in pieces; False where there is no such file."""
+
+    @abstractmethod
+    def put(self, name: str, source: BinaryIO, size: int, begun: int = 0) -> None:
+        """Upload under a temporary name, check what arrived, then rename over `name`.
+
+        `begun`: bytes that a killed upload left under the temporary name; they are kept where the protocol can, and
+        then the whole is read back, since nobody knows what they are.
+        """
+
     def read(self, name: str) -> bytes:
         """A whole small file; b'' where there is none."""
+        parts: list[bytes] = []
+        self.fetch(name, parts.append)
+        return b"".join(parts)
 
-    @abstractmethod
-    def put(self, name: str, source: BinaryIO, size: int) -> None:
-        """Upload under a temporary name, check the size that arrived, then rename over `name`."""
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file's bytes as the server gives them, in hex."""
+        found = hashlib.sha256()
+        self.fetch(name, found.update)
+        return found.hexdigest()
 
     @abstractmethod
     def remove(self, name: str) -> None:
@@ -74,6 +104,21 @@ class FileServer(ABC):
 def temporary(name: str) -> str:
     folder, _, base = name.rpartition("/")
     return f"{folder}/{TEMPORARY}{base}".lstrip("/")
+
+
+def _check_resumed(server: FileServer, name: str, new: str, source: BinaryIO) -> None:
+    """Believe a continued upload only after reading all of it back."""
+    source.seek(0)
+    if server.digest(new) != _sha256(source):
+        server.remove(new)
+        raise FileServerError(f"{name}: what a killed upload left there was not its beginning; removed, publish again")
+
+
+def _sha256(source: BinaryIO) -> str:
+    found = hashlib.sha256()
+    while chunk := source.read(1 << 20):
+        found.update(chunk)
+    return found.hexdigest()
 
 
 def _check(name: str, arrived: int | None, size: int) -> None:
@@ -99,40 +144,62 @@ class FtpServer(FileServer):
     def _secure(self) -> None:
         """Nothing to secure on plain FTP: the metadata's signatures protect what is published."""
 
-    def sizes(self) -> dict[str, int]:
+    def entries(self) -> dict[str, Entry]:
         return dict(self._walk(""))
 
-    def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
-        for name, facts in self._entries(folder):
+    def _walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
+        for name, facts in self._listed(folder):
             path = f"{folder}/{name}".lstrip("/")
             if facts.get("type") == "dir":
                 yield from self._walk(path)
             elif facts.get("type") == "file":
-                yield path, int(facts.get("size", -1))
+                yield path, Entry(int(facts.get("size", -1)), _ftp_time(facts.get("modify")))
 
-    def _entries(self, folder: str) -> list[tuple[str, dict[str, str]]]:
+    def _listed(self, folder: str) -> list[tuple[str, dict[str, str]]]:
         try:
             return list(self._client.mlsd(self._path(folder) or "/"))
         except ftplib.error_perm as exc:
             if str(exc)[:3] in ("550", "501"):
                 return []
+            if str(exc)[:3] in ("500", "502"):
+                return list(self._listed_by_name(folder))
             raise
 
-    def read(self, name: str) -> bytes:
-        data = io.BytesIO()
+    def _listed_by_name(self, folder: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """For servers without MLSD (vsftpd): names, then SIZE and MDTM; what has no size is a folder."""
         try:
-            self._client.retrbinary(f"RETR {self._path(name)}", data.write)
+            names = self._client.nlst(self._path(folder) or "/")
         except ftplib.error_perm as exc:
             if str(exc).startswith("550"):
-                return b""
+                return
             raise
-        return data.getvalue()
+        for full in names:
+            name = full.rpartition("/")[2]
+            path = self._path(f"{folder}/{name}".lstrip("/"))
+            try:
+                size = self._client.size(path)
+            except ftplib.error_perm:
+                yield name, {"type": "dir"}
+                continue
+            yield name, {"type": "file", "size": str(size), "modify": self._client.sendcmd(f"MDTM {path}")[4:]}
 
-    def put(self, name: str, source: BinaryIO, size: int) -> None:
+    def fetch(self, name: str, sink: Callable[[bytes], Any]) -> bool:
+        try:
+            self._client.retrbinary(f"RETR {self._path(name)}", sink, blocksize=1 << 18)
+        except ftplib.error_perm as exc:
+            if str(exc).startswith("550"):
+                return False
+            raise
+        return True
+
+    def put(self, name: str, source: BinaryIO, size: int, begun: int = 0) -> None:
         self._make_folders(name)
         new = temporary(name)
-        self._client.storbinary(f"STOR {self._path(new)}", source, blocksize=1 << 18)
+        source.seek(begun)
+        self._client.storbinary(f"STOR {self._path(new)}", source, blocksize=1 << 18, rest=begun or None)
         _check(name, self._client.size(self._path(new)), size)
+        if begun:
+            _check_resumed(self, name, new, source)
         self._client.rename(self._path(new), self._path(name))
 
     def remove(self, name: str) -> None:
@@ -154,6 +221,14 @@ class FtpServer(FileServer):
                 with contextlib.suppress(ftplib.error_perm):  # it is there already
                     self._client.mkd(folder)
                 self._folders.add(folder)
+
+
+def _ftp_time(text: str | None) -> float | None:
+    """``20261123180000.123`` (RFC 3659, UTC) as seconds."""
+    try:
+        return datetime.strptime((text or "").strip()[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 class _ReusingFtpTls(ftplib.FTP_TLS):
@@ -194,16 +269,21 @@ class SftpServer(FileServer):
         if self._ssh.get_remote_server_key() != expected:
             self._ssh.close()
             raise FileServerError(f"{host}:{port} shows another host key than the pinned one: not sent anything")
-        self._ssh.auth_password(login.username, login.password)
+        if login.private_key:
+            key = paramiko.PKey.from_path(login.private_key, login.password or None)
+            self._ssh.auth_publickey(login.username, key)
+        else:
+            self._ssh.auth_password(login.username, login.password)
         client = paramiko.SFTPClient.from_transport(self._ssh)
         if client is None:
             raise FileServerError(f"{host}:{port} offers no sftp")
         self._client = client
+        self._folders: set[str] = set()
 
-    def sizes(self) -> dict[str, int]:
+    def entries(self) -> dict[str, Entry]:
         return dict(self._walk(""))
 
-    def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
+    def _walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         try:
             entries = self._client.listdir_attr(self._path(folder))
         except FileNotFoundError:
@@ -213,22 +293,32 @@ class SftpServer(FileServer):
             if stat.S_ISDIR(entry.st_mode or 0):
                 yield from self._walk(path)
             else:
-                yield path, entry.st_size or 0
+                yield path, Entry(entry.st_size or 0, entry.st_mtime)
 
-    def read(self, name: str) -> bytes:
+    def fetch(self, name: str, sink: Callable[[bytes], Any]) -> bool:
         try:
             with self._client.open(self._path(name), "rb") as source:
-                source.prefetch()
-                return bytes(source.read())
+                # without it, each 32 KiB cost one round trip
+                source.prefetch(max_concurrent_requests=64)
+                while chunk := source.read(1 << 18):
+                    sink(chunk)
         except FileNotFoundError:
-            return b""
+            return False
+        return True
 
-    def put(self, name: str, source: BinaryIO, size: int) -> None:
+    def put(self, name: str, source: BinaryIO, size: int, begun: int = 0) -> None:
         self._make_folders(name)
-        new = self._path(temporary(name))
-        attributes = self._client.putfo(source, new, file_size=size, confirm=True)
-        _check(name, attributes.st_size, size)
-        self._client.posix_rename(new, self._path(name))
+        new = temporary(name)
+        source.seek(begun)
+        with self._client.open(self._path(new), "r+b" if begun else "wb") as out:
+            out.set_pipelined(True)
+            out.seek(begun)
+            while chunk := source.read(1 << 15):
+                out.write(chunk)
+        _check(name, self._client.stat(self._path(new)).st_size, size)
+        if begun:
+            _check_resumed(self, name, new, source)
+        self._client.posix_rename(self._path(new), self._path(name))
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -238,34 +328,40 @@ class SftpServer(FileServer):
         self._ssh.close()
 
     def _path(self, name: str) -> str:
-        return f"{self.base.lstrip('/')}/{name}".strip("/") or "."
+        # an absolute path, as in any URL; without one, below the folder that the log-in leads to
+        return f"{self.base}/{name}".rstrip("/") if self.base else name or "."
 
     def _make_folders(self, name: str) -> None:
         parts = self._path(name).split("/")[:-1]
         for depth in range(1, len(parts) + 1):
-            with contextlib.suppress(OSError):  # it is there already
-                self._client.mkdir("/".join(parts[:depth]))
+            folder = "/".join(parts[:depth])
+            if folder and folder not in self._folders:
+                with contextlib.suppress(OSError):  # it is there already
+                    self._client.mkdir(folder)
+                self._folders.add(folder)
 
 
 class LocalFolder(FileServer):
     """A folder: a mounted share, or the root of a web server on this machine."""
 
-    def sizes(self) -> dict[str, int]:
+    def entries(self) -> dict[str, Entry]:
         found = {}
         for folder, _, files in os.walk(self.base):
             for file in files:
                 path = os.path.join(folder, file)
-                found[os.path.relpath(path, self.base)] = os.path.getsize(path)
+                found[os.path.relpath(path, self.base)] = Entry(os.path.getsize(path), os.path.getmtime(path))
         return found
 
-    def read(self, name: str) -> bytes:
+    def fetch(self, name: str, sink: Callable[[bytes], Any]) -> bool:
         try:
             with open(os.path.join(self.base, name), "rb") as source:
-                return source.read()
+                while chunk := source.read(1 << 20):
+                    sink(chunk)
         except FileNotFoundError:
-            return b""
+            return False
+        return True
 
-    def put(self, name: str, source: BinaryIO, size: int) -> None:
+    def put(self, name: str, source: BinaryIO, size: int, begun: int = 0) -> None:
         final = os.path.join(self.base, name)
         os.makedirs(os.path.dirname(final), exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=os.path.dirname(final), prefix=TEMPORARY, delete=False) as out:

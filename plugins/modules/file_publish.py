@@ -44,6 +44,24 @@ options:
   host_key:
     description: The server's public key line, needed for SFTP.
     type: str
+  private_key:
+    description: File of an OpenSSH key to log in with over SFTP; O(password) is its passphrase then.
+    type: path
+  connections:
+    description: How many lines to the server objects go over at once. A server that takes fewer gets fewer.
+    type: int
+    default: 4
+  verify:
+    description: Read every file on the server back and compare it, instead of trusting names that hold a hash.
+    type: bool
+    default: false
+  prune_after:
+    description:
+      - Hours since its upload after which a file that no live metadata names is removed from the server. Devices may
+        still be fetching what was live a moment ago.
+      - V(0) removes nothing.
+    type: float
+    default: 168
   timeout:
     description: Seconds to wait for one answer of the server.
     type: int
@@ -76,7 +94,7 @@ uploaded:
   type: list
   elements: str
 removed:
-  description: Leftovers of killed uploads that were removed.
+  description: Leftovers of killed uploads, and files that no live metadata names, that were removed.
   returned: success
   type: list
   elements: str
@@ -103,26 +121,34 @@ def main() -> None:
             "password": {"type": "str", "default": "", "no_log": True},
             "ca_file": {"type": "path"},
             "host_key": {"type": "str", "no_log": False},
+            "private_key": {"type": "path", "no_log": False},
+            "connections": {"type": "int", "default": 4},
+            "verify": {"type": "bool", "default": False},
+            "prune_after": {"type": "float", "default": 168},
             "timeout": {"type": "int", "default": 30},
         },
         supports_check_mode=True,
     )
     p = module.params
-    login = Login(p["url"], p["username"], p["password"], p["ca_file"], p["host_key"], p["timeout"])
+    login = Login(p["url"], p["username"], p["password"], p["ca_file"], p["host_key"], p["timeout"], p["private_key"])
+    prune_after = p["prune_after"] * 3600 if p["prune_after"] else None
     try:
         with connect(login) as server:
-            todo = plan(p["src"], server)
+            todo = plan(p["src"], server, verify=p["verify"], prune_after=prune_after)
             if todo.changed and not module.check_mode:
-                upload(p["src"], server, todo)
+                upload(p["src"], server, todo, lambda: connect(login), p["connections"])
     except FileServerError as exc:
         module.fail_json(msg=str(exc))
+    if todo.prune_refused:
+        module.warn(f"nothing was pruned, since it is not known what is live: {todo.prune_refused}")
     lines = "".join(f"{name}\n" for name in todo.upload)
+    away = "".join(f"{name}\n" for name in todo.removed)
     module.exit_json(
         changed=todo.changed,
         uploaded=todo.upload,
-        removed=todo.leftovers,
+        removed=todo.removed,
         present=todo.present,
-        diff={"before": "", "after": lines} if todo.changed else {},
+        diff={"before": away, "after": lines} if todo.changed else {},
     )
 
 

@@ -87,11 +87,11 @@ def test_an_upload_killed_at_any_point_leaves_old_or_new_and_the_next_one_finish
         with connect(login(folder.as_uri())) as server:
             todo = publishing.plan(str(maker.repository), server)
             publishing.upload(str(maker.repository), server, publishing.Plan(todo.upload[:1]))
-        leftover = folder / "metadata" / ".upload-9.beta.json"
+        leftover = folder / "metadata" / "_upload-9.beta.json"
         leftover.write_bytes(b"half")
         assert readable(root, folder, tmp_path / f"state{step}", "1")
     assert readable(root, folder, tmp_path / "state-new", "2")
-    assert publish(maker, login(folder.as_uri())).leftovers == ["metadata/.upload-9.beta.json"]
+    assert publish(maker, login(folder.as_uri())).leftovers == ["metadata/_upload-9.beta.json"]
     assert not leftover.exists()
 
 

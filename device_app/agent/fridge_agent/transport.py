@@ -328,9 +328,9 @@ class SftpTransport(Transport):
     def _read(self, path: str, offset: int) -> Iterator[bytes]:
         if self._client is None or self._ssh is None or not self._ssh.is_active():
             self._client = self._connect()
-        base = urllib.parse.unquote(self.url.path).strip("/")
+        base = urllib.parse.unquote(self.url.path).rstrip("/")
         try:
-            source = self._client.open(f"{base}/{path}".lstrip("/"), "rb")
+            source = self._client.open(f"{base}/{path}" if base else path, "rb")
         except FileNotFoundError as exc:
             raise FileMissing(f"the file server has no {path}") from exc
         with source:

@@ -1,0 +1,85 @@
+# Copyright: (c) 2026, The iotops.fleet project
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a repository's current metadata names, down to the last object: what must stay, and what must be fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .layer_archive import LayerError, object_path, read_index
+
+
+class Unreadable(Exception):
+    """A document that names files cannot be read, so nobody knows what is live."""
+
+
+def live_names(repository: str) -> set[str]:
+    """Every file of `repository` that its current timestamp leads to, and all root metadata.
+
+    Raises:
+        Unreadable: metadata, a manifest or an index is missing or damaged.
+    """
+    root = Path(repository)
+    metadata = root / "metadata"
+    found = {f"metadata/{path.name}" for path in metadata.glob("*.root.json")} | {"metadata/timestamp.json"}
+    snapshot = _signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
+    found.add(f"metadata/{snapshot}.snapshot.json")
+    for role, meta in _signed(metadata / f"{snapshot}.snapshot.json")["meta"].items():
+        name = f"{meta['version']}.{role}"
+        found.add(f"metadata/{name}")
+        found |= set(_targets(root, _signed(metadata / name).get("targets", {})))
+    for path in (root / "pending").glob("*.json"):
+        # what waits for a signature is as good as published
+        found |= set(_targets(root, _signed(path).get("targets", {})))
+    return found
+
+
+def objects_of(document: bytes) -> Iterator[str]:
+    """The paths below ``targets/`` that a manifest or ``patches.json`` names itself.
+
+    Raises:
+        Unreadable: neither of them.
+    """
+    try:
+        data = json.loads(document)
+        for entry in [*data.get("layers", []), *data.get("patches", [])]:
+            yield str(entry["path"])
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise Unreadable(f"not a manifest: {exc}") from exc
+
+
+def _targets(root: Path, targets: dict[str, Any]) -> Iterator[str]:
+    for path, target in targets.items():
+        folder, _, name = path.rpartition("/")
+        file = f"targets/{folder}/{target['hashes']['sha256']}.{name}"
+        yield file
+        if name not in ("manifest.json", "patches.json"):
+            continue
+        try:
+            document = (root / file).read_bytes()
+        except OSError as exc:
+            raise Unreadable(f"{file}: {exc.strerror}") from exc
+        for held in objects_of(document):
+            yield f"targets/{held}"
+            if held.endswith(".files.zst"):
+                yield from _indexed(root, held)
+
+
+def _indexed(root: Path, index: str) -> Iterator[str]:
+    try:
+        for entry in read_index(root / "targets" / index):
+            yield f"targets/{object_path(entry['object']['sha256'])}"
+    except (LayerError, KeyError, TypeError) as exc:
+        raise Unreadable(f"{index}: {exc}") from exc
+
+
+def _signed(path: Path) -> dict[str, Any]:
+    try:
+        signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise Unreadable(f"{path.name}: {exc}") from exc
+    return signed
