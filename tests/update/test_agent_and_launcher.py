@@ -32,7 +32,7 @@ link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 while True:
     for kind in ("ready", "alive"):
         try:
-            link.sendto(json.dumps({"type": kind, "version": os.environ["FRIDGE_VERSION"]}).encode(),
+            link.sendto(json.dumps({"type": kind, "version": os.environ["FRIDGE_VERSION"], "shown_for": 0}).encode(),
                         os.environ["FRIDGE_AGENT_SOCKET"])
         except OSError:
             pass

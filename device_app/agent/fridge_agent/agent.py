@@ -255,8 +255,8 @@ class Agent:
     def _hear_app(self) -> None:
         for message in self._app.messages():
             match message:
-                case {"type": "ready" | "alive" as kind, "version": str(version)}:
-                    self._handle(machine.AppReady(version, self._blind() if kind == "ready" else None))
+                case {"type": "ready" | "alive", "version": str(version)}:
+                    self._handle(machine.AppReady(version, self._blind(message.get("shown_for"))))
                     self._kitchen = replace(
                         self._kitchen,
                         heard_at=time.monotonic(),
@@ -276,14 +276,19 @@ class Agent:
             path.unlink()
             self._handle(machine.AppExited(str(record.get("release")), _how(record)))
 
-    def _blind(self) -> float | None:
-        """Seconds since the switch: how long the owner saw no live panel."""
+    def _blind(self, shown_for: object) -> float | None:
+        """Seconds from the switch to the new app's first frame: how long the owner saw no live panel.
+
+        `shown_for`: seconds since that frame, as the app tells them. A new agent may have come up after it.
+        """
+        if self._state.phase != "probation" or not isinstance(shown_for, int | float):
+            return None
         if self._switched_at is not None:
-            return round(time.monotonic() - self._switched_at, 2)
-        # the switch was another process's: this is the agent that the release brought
-        seconds = time.time() - self._state.changed_at
-        fresh = self._state.phase == "probation" and 0 <= seconds <= self.policy.ready_timeout
-        return round(seconds, 2) if fresh else None
+            since = time.monotonic() - self._switched_at
+        else:
+            since = time.time() - self._state.changed_at  # the switch was another process's
+        blind = since - shown_for
+        return round(blind, 2) if 0 <= blind <= self.policy.ready_timeout else None
 
     # ---- usage ----------------------------------------
 

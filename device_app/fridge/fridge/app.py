@@ -70,7 +70,7 @@ class App(QObject):
         self.model.answered.connect(self._on_answer)
         self.state = self.settings.resume(self.settings.restore(State()))
         self._began = self._stepped_at = time.monotonic()
-        self._painted = False
+        self._painted_at: float | None = None
         self._ready = False
         self.view = open_panel(self.model, full_screen=environment.full_screen)
         self.view.frameSwapped.connect(self._on_frame)
@@ -105,11 +105,12 @@ class App(QObject):
         return timer
 
     def _on_frame(self) -> None:
-        self._painted = True
+        if self._painted_at is None:
+            self._painted_at = time.monotonic()
         self._tell_ready()
 
     def _tell_ready(self) -> None:
-        if self._painted and not self._ready:
+        if self._painted_at is not None and not self._ready:
             self._ready = True
             self.agent.tell("ready", version=self.environment.version, pid=os.getpid(), **self._kitchen())
 
@@ -121,9 +122,10 @@ class App(QObject):
             version, pid = self.environment.version, os.getpid()
             self.agent.tell("alive", version=version, pid=pid, uptime=uptime, **self._kitchen())
 
-    def _kitchen(self) -> dict[str, bool]:
-        """What an update has to mind: it waits while the door is open or an alarm is on."""
-        return {"door": self.cabinet.door_open(), "alarm": bool(self.state.alarms)}
+    def _kitchen(self) -> dict[str, object]:
+        """What an update has to mind: it waits while the door is open or an alarm is on. And since when one sees it."""
+        shown_for = round(time.monotonic() - (self._painted_at or time.monotonic()), 2)
+        return {"door": self.cabinet.door_open(), "alarm": bool(self.state.alarms), "shown_for": shown_for}
 
     def _on_answer(self, release: str, yes: bool) -> None:
         self.agent.tell("consent", release=release, yes=yes)
