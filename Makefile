@@ -99,6 +99,11 @@ chaos-update: setup ## All of it: kills, power cuts, full disks, lying servers; 
 	@scripts/packages packages-chaos.apt
 	pytest tests/chaos --chaos=full
 
+.PHONY: bench-update
+bench-update: setup ## What an update costs, as ratios: patch, check, memory, blind time
+	@scripts/packages packages-chaos.apt
+	PYTHONPATH=collections:tests python -m bench.bench_update
+
 .PHONY: conformance-tuf
 conformance-tuf: setup ## The agent's TUF client in theupdateframework/tuf-conformance, a checkout in $$TUF_CONFORMANCE
 	@scripts/packages packages-chaos.apt

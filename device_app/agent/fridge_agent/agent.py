@@ -256,7 +256,7 @@ class Agent:
         for message in self._app.messages():
             match message:
                 case {"type": "ready" | "alive", "version": str(version)}:
-                    self._handle(machine.AppReady(version, self._blind(message.get("shown_for"))))
+                    self._take_sign_of_life(version, message)
                     self._kitchen = replace(
                         self._kitchen,
                         heard_at=time.monotonic(),
@@ -276,10 +276,19 @@ class Agent:
             path.unlink()
             self._handle(machine.AppExited(str(record.get("release")), _how(record)))
 
+    def _take_sign_of_life(self, version: str, message: dict[str, Any]) -> None:
+        blind = self._blind(message.get("shown_for"))
+        before = self._state.blind_s
+        self._handle(machine.AppReady(version, blind))
+        if self._state.blind_s is not None and before is None:
+            still = self._blind(message.get("uptime"))
+            log.info("the panel was dark for %s s, the control loop stood still for %s s", blind, still)
+
     def _blind(self, shown_for: object) -> float | None:
         """Seconds from the switch to the new app's first frame: how long the owner saw no live panel.
 
-        `shown_for`: seconds since that frame, as the app tells them. A new agent may have come up after it.
+        `shown_for`: seconds since that frame, as the app tells them. A new agent may have come up after it. With the
+        app's `uptime`, which begins at its first control step, it is how long nobody controlled the compressor.
         """
         if self._state.phase != "probation" or not isinstance(shown_for, int | float):
             return None

@@ -118,14 +118,16 @@ class App(QObject):
         # this runs in the panel's event loop, so only the control loop is left to doubt
         now = time.monotonic()
         if self._ready and now - self._stepped_at < _STALLED_SECONDS:
-            uptime = round(now - self._began, 1)
-            version, pid = self.environment.version, os.getpid()
-            self.agent.tell("alive", version=version, pid=pid, uptime=uptime, **self._kitchen())
+            self.agent.tell("alive", version=self.environment.version, pid=os.getpid(), **self._kitchen())
 
     def _kitchen(self) -> dict[str, object]:
-        """What an update has to mind: it waits while the door is open or an alarm is on. And since when one sees it."""
-        shown_for = round(time.monotonic() - (self._painted_at or time.monotonic()), 2)
-        return {"door": self.cabinet.door_open(), "alarm": bool(self.state.alarms), "shown_for": shown_for}
+        """What an update has to mind: it waits while the door is open or an alarm is on.
+
+        `shown_for` and `uptime`: seconds since the first frame and since the first control step.
+        """
+        now = time.monotonic()
+        times = {"shown_for": round(now - (self._painted_at or now), 2), "uptime": round(now - self._began, 2)}
+        return {"door": self.cabinet.door_open(), "alarm": bool(self.state.alarms), **times}
 
     def _on_answer(self, release: str, yes: bool) -> None:
         self.agent.tell("consent", release=release, yes=yes)
