@@ -405,7 +405,7 @@ def connect(login: Login) -> Iterator[FileServer]:
         server = _BY_SCHEME[parts.scheme](login)
         yield server
     except FileServerError as exc:
-        raise FileServerError(f"{where}: {exc}") from exc
+        raise type(exc)(f"{where}: {exc}") from exc
     except ssl.SSLCertVerificationError as exc:
         raise FileServerError(f"{where}: its certificate is not trusted ({exc.verify_message}); check ca_file") from exc
     except ftplib.error_perm as exc:
