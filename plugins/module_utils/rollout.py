@@ -16,6 +16,10 @@ from typing import Any
 
 BAD = frozenset({"failed", "rolled_back", "refused"})
 DONE = frozenset({"succeeded"})
+# a device in one of these may be off the line because it changes its own agent; in the others it was switched off
+UNDER_WAY = frozenset({"downloading", "verified", "installing", "probation"})
+# an owner, or a window of the night, may take days: no release run waits for them
+SLOW = frozenset({"consent", "window"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def device(twin: dict[str, Any], release: dict[str, Any]) -> dict[str, Any]:
         "from": update.get("previous") if mine else update.get("version"),
         "to": release["version"],
         "progress": update.get("progress", 0) if mine else 0,
+        "waiting_for": update.get("waiting_for") if mine else None,
         "attempts": update.get("attempts", 0) if mine else 0,
         "blind_s": update.get("blind_s") if mine else None,
         "announced_at": release["announced_at"],
@@ -86,9 +91,28 @@ def verdict(devices: list[dict[str, Any]], gate: Gate) -> tuple[str, str]:
     return "wait", f"{told}, {gate.success_share:.0%} are needed"
 
 
-def unfinished(devices: list[dict[str, Any]]) -> list[str]:
-    """Devices that are connected and still on their way: those worth waiting for."""
-    return [row["id"] for row in devices if row["connected"] and row["state"] not in BAD | DONE]
+class Watch:
+    """Says for whom a release run still waits, look by look.
+
+    `patience`: seconds for which a device that dropped off the line while under way is still waited for, from the last
+    look that showed something new of it. The watch uses its own clock alone: a device's may be wrong.
+    """
+
+    def __init__(self, patience: float = 60.0) -> None:
+        self.patience = patience
+        self._seen: dict[str, tuple[dict[str, Any], float]] = {}
+
+    def unfinished(self, devices: list[dict[str, Any]], now: float) -> list[str]:
+        """Ids of the devices worth waiting for; `now` in monotonic seconds."""
+        return [row["id"] for row in devices if self._worth(row, now)]
+
+    def _worth(self, row: dict[str, Any], now: float) -> bool:
+        seen = self._seen.get(row["id"])
+        if seen is None or seen[0] != row:
+            seen = self._seen[row["id"]] = row, now
+        if row["state"] in BAD | DONE or row["waiting_for"] in SLOW:
+            return False
+        return bool(row["connected"]) or (row["state"] in UNDER_WAY and now - seen[1] < self.patience)
 
 
 def _update(twin: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Reads from the hub which release a ring has, what each device says of it, and comes to a verdict, V(go), V(wait)
     or V(stop). Everything is the hub's word, so any machine comes to the same verdict.
-  - Can wait until the devices that are connected have finished.
+  - Can wait until the devices that are connected have finished. A device that drops off the line in the midst of its
+    update (it changes its own agent, or its network blinks) is waited for a minute longer.
+    One that waits for its owner or for its update window is not waited for.
 author: The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
@@ -93,7 +95,7 @@ reason:
   returned: success
   type: str
 unfinished:
-  description: Connected devices that are still on their way.
+  description: Devices that are still on their way and worth waiting for.
   returned: success
   type: list
   elements: str
@@ -108,7 +110,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.iothub_engine import Hub
 from ..module_utils.iothub_errors import HubError
 from ..module_utils.iothub_module import Result, options, run
-from ..module_utils.rollout import Gate, device, release_of, unfinished, verdict
+from ..module_utils.rollout import Gate, Watch, device, release_of, verdict
 
 
 class Status:
@@ -119,6 +121,7 @@ class Status:
         self.ring: str = params["ring"]
         self.wanted: str | None = params["release"]
         self.gate = Gate(params["success_share"], params["failures_max"])
+        self.watch = Watch()
 
     def read(self) -> Result:
         """One look."""
@@ -133,7 +136,7 @@ class Status:
         rows = sorted((device(twin, release) for twin in twins), key=lambda row: row["id"])
         word, reason = verdict(rows, self.gate)
         return {
-            "release": release, "devices": rows, "verdict": word, "reason": reason, "unfinished": unfinished(rows),
+            "release": release, "devices": rows, "verdict": word, "reason": reason, "unfinished": self.watch.unfinished(rows, time.monotonic()),
         }  # fmt: skip
 
     def settled(self, seconds: float, poll: float) -> Result:

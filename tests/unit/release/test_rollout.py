@@ -56,9 +56,32 @@ def test_the_verdict_follows_the_gate(states: list[str], gate: Gate, expected: s
     assert rollout.verdict([row(state) for state in states], gate)[0] == expected
 
 
-def test_only_connected_devices_on_their_way_are_waited_for() -> None:
-    rows = [row("downloading"), row("succeeded"), row("failed"), {**row("downloading"), "connected": False}]
-    assert len(rollout.unfinished(rows)) == 1
+def named(device: str, state: str, connected: bool = True, **more: Any) -> dict[str, Any]:
+    return {**row(state, **more), "id": device, "connected": connected}
+
+
+def test_connected_devices_on_their_way_are_waited_for() -> None:
+    rows = [named("a", "downloading"), named("b", "succeeded"), named("c", "failed"), named("d", "pending")]
+    assert rollout.Watch().unfinished(rows, now=0) == ["a", "d"]
+
+
+def test_a_device_that_is_off_is_not_waited_for() -> None:
+    assert rollout.Watch().unfinished([named("a", "pending", connected=False)], now=0) == []
+
+
+def test_a_device_that_drops_off_while_it_changes_its_agent_is_waited_for_a_while() -> None:
+    watch = rollout.Watch(patience=60)
+    assert watch.unfinished([named("a", "installing")], now=0) == ["a"]
+    gone = [named("a", "probation", connected=False)]
+    assert watch.unfinished(gone, now=100) == ["a"]
+    assert watch.unfinished(gone, now=159) == ["a"]
+    assert watch.unfinished(gone, now=160) == []
+    assert watch.unfinished([named("a", "probation")], now=200) == ["a"]
+
+
+@pytest.mark.parametrize(("reason", "waited"), [("consent", []), ("window", []), ("idle", ["a"])])
+def test_nobody_waits_for_an_owner_or_the_night(reason: str, waited: list[str]) -> None:
+    assert rollout.Watch().unfinished([named("a", "waiting", waiting_for=reason)], now=0) == waited
 
 
 def test_the_highest_priority_of_the_ring_is_the_release_in_force() -> None:
