@@ -12,6 +12,7 @@ object. It suits layers that are large and change in a few files: nobody ever ho
 
 from __future__ import annotations
 
+import email
 import fnmatch
 import hashlib
 import io
@@ -244,6 +245,26 @@ def named_by(requirements: Path, wheels: list[Path]) -> list[Path]:
     """Those of `wheels` whose hash `requirements` pins: a cache can hold older ones too."""
     pinned = requirements.read_text(encoding="utf-8")
     return [wheel for wheel in wheels if f"sha256:{sha256_file(wheel)}" in pinned]
+
+
+def describe_wheel(wheel: Path) -> dict[str, str]:
+    """Name, version, licence, file name and hash of a wheel, from its own METADATA (core metadata specification 2.4).
+
+    Raises:
+        LayerError: the wheel has no METADATA.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        held = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
+        if len(held) != 1:
+            raise LayerError(f"{wheel.name}: no wheel, {len(held)} METADATA files")
+        told = email.message_from_bytes(archive.read(held[0]))
+    return {
+        "name": str(told["Name"]),
+        "version": str(told["Version"]),
+        "license": str(told["License-Expression"] or told["License"] or "").strip(),
+        "file": wheel.name,
+        "sha256": sha256_file(wheel),
+    }
 
 
 def unpack_wheels(wheels: list[Path], keep: list[str], folder: Path) -> dict[str, Path]:

@@ -69,12 +69,6 @@ class Patches:
         self._targets = repository / "targets"
         self._releases = releases
 
-    def published(self) -> bytes | None:
-        """``patches.json`` as this release has it in the repository already: a published version never changes."""
-        folder = self._targets / self._ring / self.manifest["version"]
-        found = sorted(folder.glob("*.patches.json"))
-        return found[0].read_bytes() if found else None
-
     def before(self) -> list[dict[str, Any]]:
         """The manifests of the newest releases before this one, newest first."""
         found = []

@@ -38,6 +38,42 @@ def live_names(repository: str) -> set[str]:
     return found
 
 
+def published(repository: str, ring: str, version: str, name: str) -> bytes | None:
+    """Document `name` of a version that `ring` has in the repository already: a published version never changes."""
+    found = sorted(Path(repository, "targets", ring, version).glob(f"*.{name}"))
+    return found[0].read_bytes() if found else None
+
+
+def offered(repository: str, ring: str, version: str) -> dict[str, Path]:
+    """The documents of a release by their name, as the newest signed metadata of `ring` names them.
+
+    Raises:
+        Unreadable: the ring's metadata is missing or damaged.
+    """
+    root = Path(repository)
+    found = sorted((root / "metadata").glob(f"*.{ring}.json"), key=lambda path: int(path.name.partition(".")[0]))
+    if not found:
+        raise Unreadable(f"{repository} has no metadata of ring {ring}")
+    folder = f"{ring}/{version}"
+    return {
+        path.rpartition("/")[2]: root / "targets" / folder / f"{target['hashes']['sha256']}.{path.rpartition('/')[2]}"
+        for path, target in _signed(found[-1]).get("targets", {}).items()
+        if path.rpartition("/")[0] == folder
+    }
+
+
+def version_of(manifest: bytes) -> str:
+    """Version of the release that `manifest` describes.
+
+    Raises:
+        Unreadable: it is no manifest.
+    """
+    try:
+        return str(json.loads(manifest)["version"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Unreadable(f"no manifest of a release: {exc!r}") from exc
+
+
 def objects_of(document: bytes) -> Iterator[str]:
     """The paths below ``targets/`` that a manifest or ``patches.json`` names itself.
 

@@ -47,6 +47,7 @@ from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from .layer_patches import version_key
+from .release_provenance import BUILD_KEYS
 
 TOP = ("root", "targets", "snapshot", "timestamp")
 KEY_NAME = "x-iotops-name"
@@ -71,12 +72,14 @@ class Wanted:
     """The repository as it should be. `expiry` in days by role name; rings use the key ``ring``.
 
     `online` names the keys of the roles that a machine signs unattended. `releases_kept` bounds what a ring offers.
+    `build_keys` sign no metadata but provenance; the targets role vouches for them.
     """
 
     rings: tuple[Ring, ...]
     root_keys: tuple[str, ...] = ("root-1", "root-2")
     root_threshold: int = 2
     targets_keys: tuple[str, ...] = ("targets",)
+    build_keys: tuple[str, ...] = ()
     online: dict[str, str] = field(default_factory=lambda: {"snapshot": "snapshot", "timestamp": "timestamp"})
     releases_kept: int = 5
     expiry: dict[str, float] = field(
@@ -92,7 +95,7 @@ class Wanted:
     def names(self) -> list[str]:
         """Every key's name, once."""
         found = [name for role in TOP for name in self.top_keys(role)[0]]
-        return list(dict.fromkeys([*found, *(name for ring in self.rings for name in ring.keys)]))
+        return list(dict.fromkeys([*found, *(name for ring in self.rings for name in ring.keys), *self.build_keys]))
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ class Repository:
             return
         self._ensure_top_keys()
         self._ensure_ring_keys()
+        self._ensure_build_keys()
         for role in self.roles:
             left = self._loaded[role].signed.expires - self._now
             if role in self._changed or role in self._pending or left >= self._days(role) / 3:
@@ -408,7 +412,9 @@ class Repository:
         for role in TOP:
             self._set_top_keys(root, role)
         self._loaded["root"] = Metadata(root)
-        self._loaded["targets"] = Metadata(Targets(expires=self._expiry("targets"), delegations=self._delegations()))
+        targets = Targets(expires=self._expiry("targets"), delegations=self._delegations())
+        targets.unrecognized_fields[BUILD_KEYS] = self._build_keys()
+        self._loaded["targets"] = Metadata(targets)
         self._loaded["snapshot"] = Metadata(Snapshot(expires=self._expiry("snapshot")))
         self._loaded["timestamp"] = Metadata(Timestamp(expires=self._expiry("timestamp")))
         for ring in self._wanted.rings:
@@ -445,6 +451,16 @@ class Repository:
                 if not self._verified(ring.name):
                     self._touch(ring.name)
 
+    def _ensure_build_keys(self) -> None:
+        targets: Targets = self._loaded["targets"].signed
+        if targets.unrecognized_fields.get(BUILD_KEYS, {}) != self._build_keys():
+            self._touch("targets")
+            targets.unrecognized_fields[BUILD_KEYS] = self._build_keys()
+
+    def _build_keys(self) -> dict[str, Any]:
+        public = [self._public(name) for name in self._wanted.build_keys]
+        return {key.keyid: key.to_dict() for key in public}
+
     def _check_rings(self) -> None:
         """Never publish keys of a ring under which what devices have of it would not verify any more."""
         if "targets" in self._pending:
@@ -466,7 +482,9 @@ class Repository:
             held = signed.keys if isinstance(signed, Root) else {}
             if isinstance(signed, Targets) and signed.delegations:
                 held = signed.delegations.keys
-            found.update({str(key.unrecognized_fields.get(KEY_NAME, key.keyid)): key for key in held.values()})
+            builders = signed.unrecognized_fields.get(BUILD_KEYS, {})
+            known = [*held.values(), *(Key.from_dict(keyid, dict(data)) for keyid, data in builders.items())]
+            found.update({str(key.unrecognized_fields.get(KEY_NAME, key.keyid)): key for key in known})
         return found
 
     def _public(self, name: str) -> Key:

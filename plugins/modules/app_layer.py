@@ -135,6 +135,27 @@ layer:
     format:
       description: As O(format).
       type: str
+wheels:
+  description: The wheels that the layer was made from, for a bill of materials.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the package.
+      type: str
+    version:
+      description: Version of the package.
+      type: str
+    license:
+      description: Licence that the package states, an SPDX expression where it is careful.
+      type: str
+    file:
+      description: File name of the wheel.
+      type: str
+    sha256:
+      description: Hash of the wheel.
+      type: str
 objects:
   description: Paths below O(dest) of everything that the file server needs for this layer.
   returned: success
@@ -191,7 +212,9 @@ class LayerBuild:
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
             # an object's own name holds its hash, and a layer's too
-            whole = all(archive.sha256_file(self.dest / path) in path for path in record["objects"])
+            whole = "wheels" in record and all(
+                archive.sha256_file(self.dest / path) in path for path in record["objects"]
+            )
         except (OSError, ValueError, KeyError):
             return {}
         return record if whole else {}
@@ -200,7 +223,8 @@ class LayerBuild:
         """Build the layer and record it; the record."""
         p = self.params
         with tempfile.TemporaryDirectory(prefix="layer-") as folder:
-            files = self._files(Path(folder))
+            wheels = self._wheels()
+            files = self._files(wheels, Path(folder))
             if p["format"] == "files":
                 layer, objects = archive.build_files(
                     p["name"], p["platform"], files, p["prefix"], self.dest, p["level"]
@@ -208,18 +232,29 @@ class LayerBuild:
             else:
                 layer = archive.build(p["name"], p["platform"], files, p["prefix"], self.dest, p["level"])
                 objects = []
-        record = {"inputs": inputs, "layer": layer.to_dict(), "objects": [layer.path, *objects]}
+        record = {
+            "inputs": inputs,
+            "layer": layer.to_dict(),
+            "objects": [layer.path, *objects],
+            "wheels": [archive.describe_wheel(wheel) for wheel in wheels],
+        }
         archive.write_whole(self.record, json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
         return record
 
-    def _files(self, folder: Path) -> dict[str, Path]:
+    def _wheels(self) -> list[Path]:
         p = self.params
         if not p["requirements"]:
-            return archive.collect_tree(Path(p["src"]), self.keep, p["exclude"])
+            return []
         pinned = Path(p["requirements"])
         cache = Path(p["cache"] or self.dest / "wheels") / p["platform"]
         wheels = archive.fetch_wheels(pinned, p["python_version"], p["wheel_platforms"], cache)
-        return archive.unpack_wheels(archive.named_by(pinned, wheels), self.keep or ["*"], folder)
+        return archive.named_by(pinned, wheels)
+
+    def _files(self, wheels: list[Path], folder: Path) -> dict[str, Path]:
+        p = self.params
+        if not p["requirements"]:
+            return archive.collect_tree(Path(p["src"]), self.keep, p["exclude"])
+        return archive.unpack_wheels(wheels, self.keep or ["*"], folder)
 
 
 def main() -> None:
@@ -250,7 +285,7 @@ def main() -> None:
         build = LayerBuild(module.params)
         inputs, present = build.wanted(), build.present()
         changed = present.get("inputs") != inputs
-        record = {"layer": {}, "objects": []} if changed else present
+        record = {"layer": {}, "objects": [], "wheels": []} if changed else present
         if changed and not module.check_mode:
             record = build.build(inputs)
     except archive.LayerError as exc:
@@ -258,7 +293,8 @@ def main() -> None:
     except OSError as exc:
         module.fail_json(msg=f"layer {module.params['name']}: {exc.filename or module.params['dest']}: {exc.strerror}")
     diff = {"before": f"{present.get('inputs', '')}\n", "after": f"{inputs}\n"}
-    module.exit_json(changed=changed, layer=record["layer"], objects=record["objects"], diff=diff)
+    told = {key: record[key] for key in ("layer", "objects", "wheels")}
+    module.exit_json(changed=changed, diff=diff, **told)
 
 
 if __name__ == "__main__":

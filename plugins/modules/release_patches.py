@@ -95,6 +95,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..module_utils import layer_patches
 from ..module_utils.layer_archive import LayerError, write_whole
+from ..module_utils.release_contents import published
 
 try:
     from backports import zstd  # noqa: F401 - used by layer_patches
@@ -110,9 +111,9 @@ def wanted(params: dict[str, Any], check: bool) -> tuple[bytes, bool]:
     source = layer_patches.Patches(
         manifest, params["ring"], Path(params["build"]), Path(params["repository"]), params["releases"]
     )
-    published = source.published()
-    if published is not None:
-        return published, False
+    there = published(params["repository"], params["ring"], manifest["version"], "patches.json")
+    if there is not None:
+        return there, False
     steps = source.steps(params["memory_max"])
     if check:
         return b"", bool(steps)

@@ -136,8 +136,12 @@ class Status:
         rows = sorted((device(twin, release) for twin in twins), key=lambda row: row["id"])
         word, reason = verdict(rows, self.gate)
         return {
-            "release": release, "devices": rows, "verdict": word, "reason": reason, "unfinished": self.watch.unfinished(rows, time.monotonic()),
-        }  # fmt: skip
+            "release": release,
+            "devices": rows,
+            "verdict": word,
+            "reason": reason,
+            "unfinished": self.watch.unfinished(rows, time.monotonic()),
+        }
 
     def settled(self, seconds: float, poll: float) -> Result:
         """Look until nothing is under way, or `seconds` are over; the last look either way."""

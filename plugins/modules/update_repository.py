@@ -77,6 +77,12 @@ options:
     type: list
     elements: str
     default: [targets]
+  build_keys:
+    description: Names of the keys that builders sign provenance with (M(iotops.fleet.release_provenance)). They sign no
+      metadata; the targets role vouches for them.
+    type: list
+    elements: str
+    default: [build]
   snapshot_key:
     description: Name of the key for snapshots, which a machine uses unattended.
     type: str
@@ -113,7 +119,7 @@ options:
         type: path
         required: true
       custom:
-        description: Signed beside the target, for example V({downgrade: true}) for a way back.
+        description: Signed beside the target; C(downgrade) with V(true) allows devices to go back to it.
         type: dict
   objects:
     description: Content-addressed files that the manifests name, below C(targets/).
@@ -235,6 +241,7 @@ def repository(params: dict[str, Any]) -> Any:
         root_keys=tuple(params["root_keys"]),
         root_threshold=params["root_threshold"],
         targets_keys=tuple(params["targets_keys"]),
+        build_keys=tuple(params["build_keys"]),
         online={"snapshot": params["snapshot_key"], "timestamp": params["timestamp_key"]},
         releases_kept=params["releases_kept"],
     )
@@ -278,6 +285,7 @@ def main() -> None:
             "root_keys": {**names, "default": ["root-1", "root-2"]},
             "root_threshold": {"type": "int", "default": 2},
             "targets_keys": {**names, "default": ["targets"]},
+            "build_keys": {**names, "default": ["build"]},
             "snapshot_key": {"type": "str", "default": "snapshot", "no_log": False},
             "timestamp_key": {"type": "str", "default": "timestamp", "no_log": False},
             "sign": {"type": "list", "elements": "str", "default": []},
