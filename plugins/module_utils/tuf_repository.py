@@ -199,6 +199,11 @@ class Repository:
         return (*TOP, *(ring.name for ring in self._wanted.rings))
 
     @property
+    def _people(self) -> tuple[str, ...]:
+        """The roles that people sign, delegators first."""
+        return ("root", "targets", *(ring.name for ring in self._wanted.rings))
+
+    @property
     def changed(self) -> list[str]:
         """The roles that `write` will sign anew."""
         return [role for role in self.roles if role in self._changed]
@@ -310,51 +315,90 @@ class Repository:
 
     @property
     def dirty(self) -> bool:
-        return bool(self._changed or self._files or self.created_keys or self._cosign)
+        return bool(self._changed or self._files or self.created_keys or self._cosign or self._completed())
 
     def write(self) -> None:
-        """Sign and write what changed, objects first, the timestamp last; ``pending/`` gets what lacks signatures."""
+        """Sign and write what changed, objects first, the timestamp last; ``pending/`` gets what lacks signatures.
+
+        What devices are given is always whole: under a root or delegation that still lacks signatures the old keys
+        sign on, and without the online keys nothing leaves ``pending/``.
+        """
+        ready = {role for role in self._people if self._make_ready(role)}
+        self._check_delegated()
+        if not self._name_in_snapshot(ready):
+            self._pending |= ready
+            ready = set()
         for name, make in self._files.items():
             make(self.folder / name)
-        published = set()
-        for role in ("root", "targets", *(ring.name for ring in self._wanted.rings)):
-            if role in self._changed | self._cosign and self._sign(role):
-                published.add(role)
-        self._check_rings()
-        if published - {"root"}:
-            self._touch("snapshot")
-        if "snapshot" in self._changed:
-            self._refresh_snapshot()
-            self._touch("timestamp")
-        if "timestamp" in self._changed:
-            self._loaded["timestamp"].signed.snapshot_meta = MetaFile(self._loaded["snapshot"].signed.version)
-            signed_at = self._now.strftime("%Y-%m-%dT%H:%M:%SZ")
-            self._loaded["timestamp"].signed.unrecognized_fields["signed_at"] = signed_at
-        for role in ("snapshot", "timestamp"):
-            if role in self._changed:
-                # a machine signs these unattended: without the key there is nothing to wait for
-                self._keys.signer(self._wanted.online[role])
-                self._sign(role)
-                published.add(role)
         order = (*(ring.name for ring in self._wanted.rings), "targets", "root", "snapshot", "timestamp")
         for role in order:
-            if role in published:
+            if role in ready:
                 self._publish(role)
-            elif role in self._changed | self._cosign:
+            elif role in self._pending:
                 self._keep_pending(role)
         for name in sorted(self._gone):
             (self.folder / name).unlink(missing_ok=True)
 
+    def _make_ready(self, role: str) -> bool:
+        """Sign `role` where that is wanted; whether it is new and has all its signatures."""
+        changed = role in self._changed | self._cosign
+        if not changed and role not in self._pending:
+            if role == "root" or self._verified(role):
+                return False
+            # who delegates to it names other keys now
+            self._touch(role)
+            changed = True
+        if changed:
+            self._sign(role)
+        enough = self._verified(role)
+        (self._pending.discard if enough else self._pending.add)(role)
+        return enough
+
+    def _name_in_snapshot(self, ready: set[str]) -> bool:
+        """Sign snapshot and timestamp anew where needed, and add them to `ready`; whether the keys for that are here.
+
+        Raises:
+            RepositoryFault: they are not, and nothing else could wait for them.
+        """
+        if ready - {"root"} or not self._verified("snapshot"):
+            self._touch("snapshot")
+        if "snapshot" in self._changed:
+            self._refresh_snapshot(ready)
+        if "snapshot" in self._changed or not self._verified("timestamp"):
+            self._touch("timestamp")
+        online = [role for role in ("snapshot", "timestamp") if role in self._changed]
+        if "timestamp" in online:
+            self._loaded["timestamp"].signed.snapshot_meta = MetaFile(self._loaded["snapshot"].signed.version)
+            signed_at = self._now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._loaded["timestamp"].signed.unrecognized_fields["signed_at"] = signed_at
+        for role in online:
+            self._sign(role)
+            if not self._verified(role):
+                if not ready or role not in self._published:
+                    self._keys.signer(self._wanted.online[role])  # tells which key is not here
+                for undone in online:
+                    self._loaded[undone] = self._copy(self._published[undone])
+                    self._changed.discard(undone)
+                return False
+        ready.update(online)
+        return True
+
     def preview(self) -> list[str]:
         """What `write` would write, as paths in the repository."""
-        names = []
-        ready = {role for role in self._changed | self._cosign if role in self._wanted.online or self._can_sign(role)}
+        wanted = self._changed | self._cosign
+        ready = {role for role in wanted if role in self._wanted.online or self._can_sign(role)}
+        ready |= {role for role in self._pending - wanted if self._verified(role)}
         if ready - {"root", "timestamp"}:
             ready |= {"snapshot", "timestamp"}
+        if not all(self._can_sign(role) for role in ready & set(self._wanted.online)):
+            ready = set()
+        names = []
         for role in self.roles:
-            if role in ready:
+            if role == "snapshot" and role in ready - self._changed:
+                names.append(f"metadata/{self._loaded[role].signed.version + 1}.snapshot.json")
+            elif role in ready:
                 names.append(f"metadata/{self._file_name(role)}")
-            elif role in self._changed | self._cosign:
+            elif role in wanted and role not in self._wanted.online:
                 names.append(f"pending/{self._file_name(role)}")
         return sorted([*self._files, *names])
 
@@ -461,17 +505,15 @@ class Repository:
         public = [self._public(name) for name in self._wanted.build_keys]
         return {key.keyid: key.to_dict() for key in public}
 
-    def _check_rings(self) -> None:
-        """Never publish keys of a ring under which what devices have of it would not verify any more."""
-        if "targets" in self._pending:
-            return
-        for ring in self._wanted.rings:
-            if ring.name in self._pending and ring.name in self._published:
-                held = self._published[ring.name]
-                if not self._result("targets", ring.name, held).verified:
+    def _check_delegated(self) -> None:
+        """Never publish keys of a role under which what devices have of it would not verify any more."""
+        for role in self._people[1:]:
+            if role in self._pending and role in self._published:
+                held, (names, threshold) = self._published[role], self._signers(role)
+                if not self._result(role, held).verified:
                     raise RepositoryFault(
-                        f"with the new keys of ring {ring.name}, its published metadata has too few signatures: bring "
-                        f"{ring.threshold} of {', '.join(ring.keys)} in the same run"
+                        f"with the new keys of {role}, its published metadata has too few signatures: bring "
+                        f"{threshold} of {', '.join(names)} in the same run, or let them sign first"
                     )
 
     def _known_keys(self) -> dict[str, Key]:
@@ -525,27 +567,30 @@ class Repository:
         metadata.signed.version = self._published[role].signed.version + 1 if role in self._published else 1
         metadata.signed.expires = self._expiry(role)
 
-    def _sign(self, role: str) -> bool:
-        """Sign with the keys that are here; whether that is enough. What is not enough is pending."""
+    def _sign(self, role: str) -> None:
+        """Sign with the keys that are here, as many as it takes."""
         metadata = self._loaded[role]
         if role in self._changed:
             metadata.signatures.clear()
         for name in self._signer_names(role):
-            if self._keys.exists(name) and not self._verified(role):
+            if self._keys.exists(name) and not (self._verified(role) and self._verified(role, soon=True)):
                 metadata.sign(self._keys.signer(name), append=True)
-        enough = self._verified(role)
-        if enough:
-            self._pending.discard(role)
-        else:
-            self._pending.add(role)
-        return enough
 
     def _can_sign(self, role: str) -> bool:
-        """Whether the keys that are here, with the signatures that are there, are enough for `role`."""
-        names, threshold = self._signers(role)
-        held = set(self._loaded[role].signatures) if role in self._cosign else set()
-        able = {self._key_id(name) for name in names if self._keys.exists(name)} | held
-        return len({self._key_id(name) for name in names} & able) >= threshold
+        """Whether the keys that are here are enough for `role`."""
+        here = {self._key_id(name) for name in self._signer_names(role) if self._keys.exists(name)}
+        if role in self._cosign:
+            here |= set(self._loaded[role].signatures)
+        asked = [self._role(role)]
+        if role == "root" and "root" in self._published:
+            asked.append(self._published["root"].signed.roles["root"])
+        return all(len(here & set(one.keyids)) >= one.threshold for one in asked)
+
+    def _completed(self) -> bool:
+        """Whether something that waited has all its signatures by now, and the online keys are here to publish it."""
+        return any(self._verified(role) for role in self._pending) and all(
+            any(self._keys.exists(name) for name in self._signer_names(role)) for role in ("snapshot", "timestamp")
+        )
 
     def _signers(self, role: str) -> tuple[tuple[str, ...], int]:
         if role in TOP:
@@ -554,15 +599,37 @@ class Repository:
         return ring.keys, ring.threshold
 
     def _signer_names(self, role: str) -> list[str]:
-        """Who may sign: for a new root, its own keys and those of the root before (TUF specification, 6.1)."""
+        """Who may sign: whom the inventory names, and whom devices believe until a new delegation is published.
+
+        For a new root these are its own people and those of the root before (TUF specification, 6.1).
+        """
         names = list(self._signers(role)[0])
-        if role == "root" and "root" in self._published:
-            before: Root = self._published["root"].signed
-            held = {before.keys[keyid].unrecognized_fields.get(KEY_NAME) for keyid in before.roles["root"].keyids}
+        if role == "root":
+            before: Root | Targets | None = self._published["root"].signed if "root" in self._published else None
+        else:
+            before = self._delegator(role).signed
+        if before is not None:
+            keys = before.keys if isinstance(before, Root) else before.delegations.keys if before.delegations else {}
+            try:
+                trusted = before.get_delegated_role(role).keyids
+            except ValueError:
+                trusted = []
+            held = (keys[keyid].unrecognized_fields.get(KEY_NAME) for keyid in trusted)
             names += [name for name in held if isinstance(name, str)]
         return list(dict.fromkeys(names))
 
-    def _verified(self, role: str) -> bool:
+    def _delegator(self, role: str, *, soon: bool = False) -> Metadata[Any]:
+        """The metadata that says whose signatures count for `role`, as devices have it or (`soon`) will have it."""
+        name = "root" if role in TOP else "targets"
+        waits = name in self._pending and name in self._published
+        return self._published[name] if waits and not soon else self._loaded[name]
+
+    def _role(self, role: str) -> Role:
+        found: Role = self._delegator(role).signed.get_delegated_role(role)
+        return found
+
+    def _verified(self, role: str, *, soon: bool = False) -> bool:
+        """Whether `role` has all its signatures; `soon`: under what waits for signatures itself."""
         metadata = self._loaded[role]
         if role == "root":
             before = self._published["root"].signed if "root" in self._published else None
@@ -573,10 +640,10 @@ class Repository:
                     before, metadata.signed_bytes, metadata.signatures
                 ).verified
             )
-        return self._result("root" if role in TOP else "targets", role, metadata).verified
+        return self._result(role, metadata, soon=soon).verified
 
-    def _result(self, delegator: str, role: str, metadata: Metadata[Any]) -> VerificationResult:
-        found: VerificationResult = self._loaded[delegator].signed.get_verification_result(
+    def _result(self, role: str, metadata: Metadata[Any], *, soon: bool = False) -> VerificationResult:
+        found: VerificationResult = self._delegator(role, soon=soon).signed.get_verification_result(
             role, metadata.signed_bytes, metadata.signatures
         )
         return found
@@ -586,13 +653,15 @@ class Repository:
         metadata = self._loaded[role]
         signed = {name for name in self._signer_names(role) if self._key_id(name) in metadata.signatures}
         missing = tuple(name for name in self._signer_names(role) if name not in signed)
+        if self._verified(role):
+            missing = tuple(self._wanted.online.values())
         return Pending(role, metadata.signed.version, len(signed & set(names)), threshold, missing)
 
-    def _refresh_snapshot(self) -> None:
+    def _refresh_snapshot(self, ready: set[str]) -> None:
         meta = self._loaded["snapshot"].signed.meta
-        for role in ("targets", *(ring.name for ring in self._wanted.rings)):
+        for role in self._people[1:]:
             # what is pending is not published, so it is not named
-            held = self._published if role in self._pending else self._loaded
+            held = self._loaded if role in ready or role not in self._published else self._published
             meta[f"{role}.json"] = MetaFile(held[role].signed.version)
 
     # ---- files -----------------------------------------------------------
@@ -609,6 +678,10 @@ class Repository:
                 f"signatures, bring {', '.join(waits.missing)}"
             )
         _write_atomically(self.folder / "pending" / self._file_name(role), self._bytes(role))
+
+    @staticmethod
+    def _copy(metadata: Metadata[Any]) -> Metadata[Any]:
+        return Metadata.from_bytes(metadata.to_bytes())
 
     def _bytes(self, role: str) -> bytes:
         return self._loaded[role].to_bytes(JSONSerializer(compact=True))

@@ -121,13 +121,36 @@ def test_a_signature_for_what_was_overtaken_is_refused(people: People) -> None:
         people.with_keys("fleet-2", *ONLINE).ensure_signed(["fleet"])
 
 
-def test_without_the_online_keys_nothing_is_published(people: People) -> None:
+def test_people_without_the_online_keys_sign_and_the_machine_that_has_them_publishes(
+    people: People, device: Device
+) -> None:
     before = (people.maker.repository / "metadata/timestamp.json").read_bytes()
+    machine = people.with_keys(*ONLINE)
+    machine.ensure_target("fleet", "fleet/1/manifest.json", MANIFEST)
+    machine.write()
+    assert [(p.signatures, p.missing) for p in machine.pending()] == [(0, ("fleet-1", "fleet-2"))]
+    for person in ("fleet-1", "fleet-2"):
+        signing = people.with_keys(person)
+        signing.ensure_signed(["fleet"])
+        assert signing.preview() == ["pending/2.fleet.json"]
+        signing.write()
+    assert [(p.signatures, p.missing) for p in signing.pending()] == [(2, ("snapshot", "timestamp"))]
+    assert (people.maker.repository / "metadata/timestamp.json").read_bytes() == before
+    machine = people.with_keys(*ONLINE)
+    assert machine.dirty
+    assert machine.preview() == ["metadata/2.fleet.json", "metadata/2.snapshot.json", "metadata/timestamp.json"]
+    machine.write()
+    assert machine.pending() == []
+    assert trust(device(ring="fleet")).manifest("fleet/1/manifest.json", "fleet") == MANIFEST
+    assert not people.with_keys(*ONLINE).dirty
+
+
+def test_a_release_that_needs_one_signature_waits_for_the_online_keys_too(people: People) -> None:
     offline = people.with_keys("beta-1")
     offline.ensure_target("beta", "beta/1/manifest.json", MANIFEST)
-    with pytest.raises(tuf.RepositoryFault, match="snapshot"):
-        offline.write()
-    assert (people.maker.repository / "metadata/timestamp.json").read_bytes() == before
+    offline.write()
+    assert [(p.role, p.signatures, p.missing) for p in offline.pending()] == [("beta", 1, ("snapshot", "timestamp"))]
+    assert not (people.maker.repository / "metadata/2.beta.json").exists()
 
 
 # ---- rotation ------------------------------------------------------------
@@ -157,6 +180,45 @@ def test_a_new_root_needs_the_old_people_too(people: People) -> None:
     old.ensure_signed(["root"])
     old.write()
     assert (people.maker.repository / "metadata/2.root.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "new", "lacking"),
+    [
+        ({"online": {"snapshot": "snapshot", "timestamp": "timestamp-2"}}, "timestamp-2", "root-2"),
+        ({"online": {"snapshot": "snapshot-2", "timestamp": "timestamp"}}, "snapshot-2", "root-2"),
+        ({"targets_keys": ("targets-2",)}, "targets-2", "root-2"),
+        ({"rings": (tuf.Ring("beta", ("beta-2",), 1), RINGS[1])}, "beta-2", "targets"),
+        ({"build_keys": ("build-2",)}, "build-2", "targets"),
+    ],
+    ids=["timestamp", "snapshot", "targets", "ring", "build"],
+)
+def test_a_rotation_that_lacks_a_signature_changes_nothing_for_devices_until_it_is_there(
+    people: People, device: Device, wanted: dict[str, object], new: str, lacking: str
+) -> None:
+    config = device()
+    people.at(people.all_keys, create=True, **wanted)  # makes the key
+    others = {path.stem for path in people.all_keys.glob("*.pem")} - {lacking}
+    people.with_keys(*others, **wanted).write()
+    trust(config).refresh()
+    # a release in between reaches devices as before, signed by the old keys
+    between = people.with_keys(*others, **wanted)
+    between.ensure_target("beta", "beta/1/manifest.json", MANIFEST)
+    between.write()
+    assert trust(config).manifest("beta/1/manifest.json", "beta") == MANIFEST
+    people.with_keys(*others, **wanted).write()
+    trust(config).refresh()
+    last = people.with_keys(lacking, **wanted)
+    last.ensure_signed(["root" if lacking == "root-2" else "targets"])
+    last.write()
+    people.with_keys(*others, **wanted).write()
+    assert people.with_keys(*others, **wanted).pending() == []
+    assert trust(config).manifest("beta/1/manifest.json", "beta") == MANIFEST
+    second = people.with_keys(*others, **wanted)
+    second.ensure_target("beta", "beta/2/manifest.json", b"two")
+    second.write()
+    assert trust(config).manifest("beta/2/manifest.json", "beta") == b"two"
+    assert new in "".join(path.read_text() for path in (people.maker.repository / "metadata").glob("2.*.json"))
 
 
 def test_a_stolen_timestamp_key_is_worth_nothing_after_its_revocation(people: People, device: Device) -> None:
