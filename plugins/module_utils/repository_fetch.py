@@ -33,6 +33,7 @@ class Fetch:
 
     files: dict[str, bytes] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
+    ahead: bool = False
 
 
 class Untrusted(FileServerError):
@@ -54,15 +55,15 @@ class Published:
 
         Raises:
             Untrusted: a signature, version or hash does not hold.
-            FileServerError: `dest` is ahead of the server.
         """
+        if _ahead(dest, self._server.read("metadata/timestamp.json")):
+            return Fetch(ahead=True)
         found = Fetch()
         try:
             metadata = dict(self._metadata())
         except (RepositoryError, DeserializationError, KeyError, ValueError) as exc:
             raise Untrusted(f"what the server has is not signed as it must be: {exc}") from exc
-        _check_not_behind(metadata["metadata/timestamp.json"], dest)
-        documents = dict(self._documents(metadata))
+        documents = dict(self._documents(metadata, dest))
         waiting = dict(self._pending())
         for name, data in (*documents.items(), *waiting.items(), *metadata.items()):
             path = dest / name
@@ -138,13 +139,16 @@ class Published:
             raise ValueError(f"{name} has version {metadata.signed.version}")
         return metadata, data
 
-    def _documents(self, metadata: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    def _documents(self, metadata: dict[str, bytes], dest: Path) -> Iterator[tuple[str, bytes]]:
         for data in metadata.values():
             signed = Metadata.from_bytes(data).signed
             offered: dict[str, Any] = signed.targets if isinstance(signed, Targets) else {}
             for path, target in offered.items():
                 folder, _, base = path.rpartition("/")
                 name = f"targets/{folder}/{target.hashes['sha256']}.{base}"
+                if (dest / name).exists():
+                    # it was checked when it was brought, or it was made here
+                    continue
                 document = self._read(name)
                 if hashlib.sha256(document).hexdigest() != target.hashes["sha256"]:
                     raise Untrusted(f"{name} has other bytes than were signed")
@@ -159,16 +163,18 @@ class Published:
                 yield name, self._read(name)
 
 
-def _check_not_behind(timestamp: bytes, dest: Path) -> None:
+def _ahead(dest: Path, timestamp: bytes | None) -> bool:
+    """Whether `dest` holds what was not published yet."""
     path = dest / "metadata/timestamp.json"
     if not path.exists():
-        return
-    here, there = (int(json.loads(data)["signed"]["version"]) for data in (path.read_bytes(), timestamp))
-    if here > there:
-        raise FileServerError(
-            f"{dest} has version {here} of the timestamp and the server {there}: what is here was not published yet, "
-            "publish it instead"
-        )
+        return False
+    if not timestamp:
+        return True
+    try:
+        here, there = (int(json.loads(data)["signed"]["version"]) for data in (path.read_bytes(), timestamp))
+    except (ValueError, KeyError, TypeError):
+        return False  # what follows says what is wrong with it
+    return here > there
 
 
 def write(todo: Fetch, dest: Path) -> None:

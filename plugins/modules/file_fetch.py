@@ -12,7 +12,8 @@ version_added: 0.2.0
 description:
   - Brings the metadata, what waits for signatures, and the documents of the releases from a file server, so that a new
     CI machine or a second signer goes on where others stopped.
-  - Everything but what waits for signatures must chain from O(root). Nothing newer that is here is overwritten.
+  - Everything but what waits for signatures must chain from O(root). What is here and newer than on the server is
+    left alone and waits for M(iotops.fleet.file_publish).
 author: The iotops.fleet project (@iotops-fleet)
 options:
   dest:
@@ -20,7 +21,7 @@ options:
     type: path
     required: true
   root:
-    description: Trusted root metadata. By default the first root in O(dest), where there is one.
+    description: Trusted root metadata, needed where O(dest) has none yet.
     type: path
   objects:
     description: Also bring the layers and patches, which making patches from earlier releases needs.
@@ -80,6 +81,10 @@ fetched:
   returned: success
   type: list
   elements: str
+ahead:
+  description: Whether O(dest) is newer than the server, so that nothing was brought.
+  returned: success
+  type: bool
 removed:
   description: Files of C(pending/) that wait for nobody any more.
   returned: success
@@ -103,20 +108,23 @@ except ImportError:
     TUF_ERROR = traceback.format_exc()
 
 
-def bring(server: FileServer, params: dict[str, Any], check: bool) -> tuple[list[str], list[str]]:
-    """Fetch what is missing; the names of what was brought and of what was removed."""
+def bring(server: FileServer, params: dict[str, Any], check: bool) -> tuple[Any, list[str]]:
+    """Fetch what is missing; what was planned, and the names of what was brought."""
     dest = Path(params["dest"])
-    root = Path(params["root"]) if params["root"] else dest / "metadata/1.root.json"
+    first = dest / "metadata/1.root.json"
+    root = Path(params["root"]) if params["root"] and not first.exists() else first
+    if not root.exists():
+        raise FileServerError(f"{root} is missing: name the root metadata that you trust (option root)")
     published = repository_fetch.Published(server, root.read_bytes())
     todo = published.plan(dest)
-    if check:
-        return list(todo.files), todo.gone
+    if check or todo.ahead:
+        return todo, list(todo.files)
     repository_fetch.write(todo, dest)
     brought = list(todo.files)
     for name in published.objects(dest) if params["objects"] else ():
         published.bring_object(name, dest)
         brought.append(name)
-    return brought, todo.gone
+    return todo, brought
 
 
 def main() -> None:
@@ -141,16 +149,20 @@ def main() -> None:
     login = Login(p["url"], p["username"], p["password"], p["ca_file"], p["host_key"], p["timeout"], p["private_key"])
     try:
         with connect(login) as server:
-            fetched, removed = bring(server, p, module.check_mode)
+            todo, fetched = bring(server, p, module.check_mode)
     except FileServerError as exc:
         module.fail_json(msg=str(exc))
     except OSError as exc:
         module.fail_json(msg=f"{exc.filename or p['dest']}: {exc.strerror}")
-    changed = bool(fetched or removed)
+    changed = bool(fetched or todo.gone)
     after = "".join(f"{name}\n" for name in fetched)
-    before = "".join(f"{name}\n" for name in removed)
+    before = "".join(f"{name}\n" for name in todo.gone)
     module.exit_json(
-        changed=changed, fetched=fetched, removed=removed, diff={"before": before, "after": after} if changed else {}
+        changed=changed,
+        fetched=fetched,
+        removed=todo.gone,
+        ahead=todo.ahead,
+        diff={"before": before, "after": after} if changed else {},
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.iotops.fleet.plugins.module_utils import publishing, repository_fetch
 from ansible_collections.iotops.fleet.plugins.module_utils import tuf_repository as tuf
-from ansible_collections.iotops.fleet.plugins.module_utils.file_server import FileServerError, Login, connect
+from ansible_collections.iotops.fleet.plugins.module_utils.file_server import Login, connect
 from update.maker import PASSPHRASE, RINGS, Maker
 
 
@@ -21,6 +21,7 @@ class Company:
         self.maker, self.second = maker, folder / "second"
         self.login = Login((folder / "served").as_uri())
         self.served = folder / "served"
+        self.ahead = False
 
     def release(self, version: str, **more: object) -> None:
         content = {"app": {"a": version.encode()}, "runtime": {"lib": b"x" * 500 + version.encode()}}
@@ -36,6 +37,9 @@ class Company:
         with connect(self.login) as line:
             published = repository_fetch.Published(line, root)
             todo = published.plan(self.second)
+            self.ahead = todo.ahead
+            if todo.ahead:
+                return []
             repository_fetch.write(todo, self.second)
             brought = list(todo.files)
             for name in published.objects(self.second) if objects else ():
@@ -123,8 +127,23 @@ def test_what_is_here_and_not_yet_published_is_not_overwritten(company: Company)
     ahead = tuf.Repository(company.second, keys, wanted)
     ahead.ensure_target("beta", "beta/9/manifest.json", b"{}")
     ahead.write()
-    with pytest.raises(FileServerError, match="was not published yet"):
-        company.fetch()
+    before = files(company.second)
+    assert company.fetch() == []
+    assert company.ahead
+    assert files(company.second) == before
+    company.publish(company.second)
+    assert company.fetch() == []
+    assert not company.ahead
+
+
+def test_a_server_that_lost_everything_is_not_taken_for_the_truth(company: Company) -> None:
+    company.fetch()
+    shutil.rmtree(company.served)
+    company.served.mkdir()
+    before = files(company.second)
+    assert company.fetch() == []
+    assert company.ahead
+    assert files(company.second) == before
 
 
 def test_rotated_roots_are_followed_from_the_first(company: Company) -> None:
