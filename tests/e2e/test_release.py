@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -106,7 +107,21 @@ def test_the_same_commit_again_changes_nothing(world: World) -> None:
     assert world.play("release.yml", "-i", "beta", "--check", "--diff").must().changed == 0
 
 
-def test_a_go_is_promoted_to_the_fleet(world: World) -> None:
+def test_the_fleet_gets_a_go_only_after_a_second_person_signed_on_a_machine_of_their_own(world: World) -> None:
+    person = world.local / "second-person"
+    person.mkdir()
+    (world.local / "keys/fleet-2.pem").rename(person / "fleet-2.pem")
+    run = world.play("promote.yml", "-i", "fleet").must(succeed=False)
+    assert "has 1 of 2 signatures and is not offered to any device yet" in run.text
+    theirs = {
+        "signing_keys": [str(person)],
+        "update_repository_dir": str(person / "repository"),
+        "update_repository_root": str(world.local / "repository/metadata/1.root.json"),
+    }
+    run = world.play("sign.yml", "-i", "fleet", "-e", json.dumps(theirs)).must(succeed=False)
+    assert "Nothing was signed" in run.text
+    signed = world.play("sign.yml", "-i", "fleet", "-e", json.dumps({**theirs, "sign_confirm": "2"})).must()
+    assert "it has all its signatures" in signed.text
     world.play("promote.yml", "-i", "fleet").must()
     assert world.states("fleet") == dict.fromkeys(["fridge-fleet-1", "fridge-fleet-2"], "succeeded")
 
