@@ -23,6 +23,7 @@ from .durable import read_json, write_json
 from .errors import AgentError
 from .machine import STAGED, Effect, Event, Goal, Moment, State
 from .spool import Item, Spool
+from .watchdog import ServiceManager
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Agent:
         self._state = State.from_json(read_json(self._state_file))
         self._goal: Goal | None = None
         self._stopping = threading.Event()
+        self._manager = ServiceManager()
         self._hub = self._hub_link()
         self._clock = Clock(config.paths.state / "time.json", built_at(config.server.root), config.synchronised)
         self._worker = Worker(config, self._work, self._put, self._clock)
@@ -101,6 +103,7 @@ class Agent:
             self._handle(machine.Started(installed.get("id"), installed.get("version"), note))
             if self._hub:
                 self._hub.start()
+            self._manager.ready()
             try:
                 self._loop()
             finally:
@@ -108,6 +111,7 @@ class Agent:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
+            self._manager.alive(time.monotonic())
             try:
                 self._handle(self._events.get(timeout=_TURN))
             except queue.Empty:
@@ -130,6 +134,8 @@ class Agent:
             raise AgentError(f"the agent's {'/'.join(dead)} thread ended unexpectedly")
 
     def _close(self) -> None:
+        if not self.succession:
+            self._manager.stopping()
         self._save_usage()
         self._worker.give(None)
         self._worker.join(10.0)

@@ -166,7 +166,7 @@ def _from_tables(raw: dict[str, Any], here: Path, secrets: bool) -> Config:
             password=_secret(here, updates.get("password_file")) if secrets else "",
             ca_file=_optional_path(here, updates.get("ca_file")),
             root=here / updates["root"],
-            proxy=str(updates.get("proxy", "")),
+            proxy=str(updates.get("proxy", "")) or (_secret(here, updates.get("proxy_file")) if secrets else ""),
             bandwidth=int(updates.get("bandwidth", 0)),
             host_key=str(updates.get("host_key", "")),
             key_file=_optional_path(here, updates.get("key_file")),

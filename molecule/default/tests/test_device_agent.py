@@ -120,3 +120,19 @@ def test_a_killed_service_comes_back(host: Any, service: str) -> None:
     before = main_pid(host, service)
     host.check_output(f"kill -9 {before}")
     assert within(30, lambda: host.service(service).is_running and main_pid(host, service) not in ("0", before))
+
+
+def test_an_agent_that_hangs_is_started_anew(host: Any) -> None:
+    assert within(30, lambda: host.service("fridge-agent").is_running)
+    before = main_pid(host, "fridge-agent")
+    host.check_output(f"kill -STOP {before}")
+    assert within(60, lambda: main_pid(host, "fridge-agent") not in ("0", before)), "the watchdog did nothing"
+    assert "watchdog" in host.check_output("journalctl -u fridge-agent --no-pager").lower()
+    assert within(30, lambda: host.service("fridge-agent").is_running)
+
+
+def test_a_proxys_password_is_the_agents_alone(host: Any) -> None:
+    assert "cHJveHk" in as_service(host, "fridge-agent", "cat /etc/fridge-agent/server-proxy").stdout
+    assert refused(as_service(host, "fridge-app", "cat /etc/fridge-agent/server-proxy"))
+    assert "cHJveHk" not in host.file("/etc/fridge-agent/agent.toml").content_string
+    assert "cHJveHk" not in host.check_output("journalctl --no-pager")
