@@ -298,10 +298,17 @@ class SftpServer(FileServer):
     def fetch(self, name: str, sink: Callable[[bytes], Any]) -> bool:
         try:
             with self._client.open(self._path(name), "rb") as source:
-                # without it, each 32 KiB cost one round trip
-                source.prefetch(max_concurrent_requests=64)
-                while chunk := source.read(1 << 18):
-                    sink(chunk)
+                at, size = 0, source.stat().st_size or 0
+                # many requests at once, since each costs a round trip; in windows, so that a line that is hung up
+                # leaves no thread that still asks
+                while at < size:
+                    end = min(size, at + (1 << 21))
+                    window = [(start, min(1 << 16, end - start)) for start in range(at, end, 1 << 16)]
+                    for (_, length), chunk in zip(window, source.readv(window), strict=True):
+                        if len(chunk) != length:
+                            raise FileServerError(f"{name} became shorter while it was read")
+                        sink(chunk)
+                    at = end
         except FileNotFoundError:
             return False
         return True

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from fridge_agent.config import App, Config, Paths, Server, Timing
 from update.maker import Maker
+from update.served import Server as FileServer
 
 
 @pytest.fixture
@@ -43,6 +44,12 @@ def device(tmp_path: Path, maker: Maker) -> Callable[..., Config]:
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> FileServer:
+    """The kind of server that the test names (indirect parameter): folder, ftp, ftps, vsftpd or sftp."""
+    return FileServer(request.param, tmp_path / "served", request)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from ansible_collections.iotops.fleet.plugins.module_utils import publishing
@@ -22,63 +21,13 @@ from fridge_agent.config import Config
 from fridge_agent.transport import for_server
 from fridge_agent.trust import TrustedRepository
 from update.maker import Maker
+from update.served import Server
 
 if TYPE_CHECKING:
     from conftest import Sftp
 
 Device = Callable[..., Config]
 KINDS = ("folder", "ftp", "ftps", "vsftpd", "sftp")
-
-
-class Server:
-    """One kind of server over one folder, as publisher and as device see it."""
-
-    def __init__(self, kind: str, folder: Path, request: pytest.FixtureRequest) -> None:
-        self.folder = folder
-        self.owner: str | None = None
-        certificate: tuple[Path, Path] = request.getfixturevalue("certificate")
-        self.device: dict[str, Any] = {"ca_file": certificate[1]}
-        username, password, key, host_key = "anonymous", "", None, None
-        folder.mkdir(parents=True, exist_ok=True)
-        if kind == "folder":
-            self.url = folder.as_uri()
-        elif kind == "sftp":
-            sftp: Sftp = request.getfixturevalue("sftp")
-            self.url, username, key, host_key = sftp.url(folder), sftp.user, str(sftp.key), sftp.host_key
-            self.device |= {"username": sftp.user, "key_file": sftp.key, "host_key": sftp.host_key}
-        elif kind == "vsftpd":
-            self.url = request.getfixturevalue("vsftpd")(folder)
-            self.folder = folder / "fridge"
-            self.owner = "ftp"
-        else:
-            self.url = request.getfixturevalue("ftp_server")(folder, tls=kind == "ftps")
-            username, password = "publisher", "secret"
-        self.login = Login(self.url, username, password, str(certificate[1]), host_key, private_key=key)
-
-    def lay(self, name: str, data: bytes) -> Path:
-        """Put a file there as the server itself would."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        for made in (path, *path.parents) if self.owner else ():
-            if made.is_relative_to(self.folder):
-                shutil.chown(made, self.owner)
-        return path
-
-    def publish(self, maker: Maker, **options: Any) -> publishing.Plan:
-        with connect(self.login) as line:
-            todo = publishing.plan(str(maker.repository), line, **options)
-            publishing.upload(str(maker.repository), line, todo, lambda: connect(self.login), 4)
-        return todo
-
-    def trust(self, device: Device, state: str = "state") -> TrustedRepository:
-        config = device(self.url, **self.device)
-        return TrustedRepository(for_server(config.server), config.server.root, config.paths.state / state)
-
-
-@pytest.fixture
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
-    return Server(request.param, tmp_path / "served", request)
 
 
 def files(folder: Path) -> set[str]:
@@ -94,37 +43,6 @@ def test_a_release_arrives_and_a_device_believes_it(server: Server, maker: Maker
     assert b'"version": "1"' in server.trust(device).manifest(target, "beta")
     again = server.publish(maker, verify=True)
     assert (again.upload, again.removed, again.present) == ([], [], len(first.upload))
-
-
-@pytest.mark.parametrize("server", KINDS, indirect=True)
-def test_attacks_are_refused_over_every_protocol(server: Server, maker: Maker, device: Device) -> None:
-    """With the root that is baked into the image: rollback, other bytes, more bytes, nothing, another ring's word."""
-    target = maker.release("1")
-    server.publish(maker)
-    old = (server.folder / publishing.LAST).read_bytes()
-    maker.release("2")
-    server.publish(maker)
-    trust = server.trust(device)
-    trust.refresh()
-    served = {path: path.read_bytes() for path in server.folder.rglob("*") if path.is_file()}
-
-    def attempt(error: type[errors.AgentError], name: str, data: bytes | None) -> None:
-        for path in [path for path in served if path.match(name)]:
-            path.write_bytes(data) if data is not None else path.unlink()
-        with pytest.raises(error):
-            server.trust(device, "fresh" if data is None else "state").manifest(target, "beta")
-        for path, whole in served.items():
-            path.write_bytes(whole)
-
-    attempt(errors.NotTrusted, "metadata/timestamp.json", old)
-    attempt(errors.NotTrusted, "metadata/timestamp.json", b"{}")
-    attempt(errors.NotTrusted, "metadata/timestamp.json", served[server.folder / publishing.LAST] * 50)
-    attempt(errors.NotTrusted, "targets/beta/1/*.manifest.json", b"x" * 100_000)
-    attempt(errors.NotTrusted, "targets/beta/1/*.manifest.json", b"x")
-    attempt(errors.FileMissing, "metadata/*.snapshot.json", None)
-    with pytest.raises(errors.NotForThisDevice):
-        server.trust(device).manifest("fleet/1/manifest.json", "beta")
-    assert server.trust(device).manifest(target, "beta")
 
 
 @pytest.mark.parametrize("server", ["ftp", "ftps", "vsftpd", "sftp"], indirect=True)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import urllib3
 
 CHUNK = 64 * 1024
+WINDOW = 32 * CHUNK
+"""Bytes asked of an sftp server before the first of them has come."""
 TIMEOUT = 30.0
 PACE_SPAN = 60.0
 PACE_LEAST = 6_000
@@ -334,11 +336,17 @@ class SftpTransport(Transport):
         except FileNotFoundError as exc:
             raise FileMissing(f"the file server has no {path}") from exc
         with source:
-            source.seek(offset)
-            # without it, each 32 KiB cost one round trip; bounded, so that a fast server does not fill the memory
-            source.prefetch(max_concurrent_requests=64)
-            while chunk := source.read(CHUNK):
-                yield chunk
+            size = source.stat().st_size or 0
+            # many requests at once, since each costs a round trip; in windows, so that a fast server does not fill the
+            # memory and a line that is hung up leaves no thread that still asks
+            while offset < size:
+                end = min(size, offset + WINDOW)
+                window = [(at, min(CHUNK, end - at)) for at in range(offset, end, CHUNK)]
+                for (_, length), chunk in zip(window, source.readv(window), strict=True):
+                    if len(chunk) != length:
+                        raise EOFError("the file became shorter while it was read")
+                    yield chunk
+                offset = end
 
 
 class HttpTransport(Transport):

@@ -44,6 +44,9 @@ class ServiceManager:
         if not self._address:
             return
         # a manager that does not listen must not stop the agent: at worst it starts it anew
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line,
+        ):
             line.settimeout(1.0)
             line.sendto(text.encode(), self._address)
