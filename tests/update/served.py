@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.iotops.fleet.plugins.module_utils import publishing
 from ansible_collections.iotops.fleet.plugins.module_utils.file_server import Login, connect
 from fridge_agent.config import Config
-from fridge_agent.transport import for_server
+from fridge_agent.transport import Transport, for_server
 from fridge_agent.trust import TrustedRepository
 from update.maker import Maker
 
@@ -28,6 +28,7 @@ class Server:
     def __init__(self, kind: str, folder: Path, request: pytest.FixtureRequest) -> None:
         self.folder = folder
         self.owner: str | None = None
+        self._lines: list[Transport] = []
         certificate: tuple[Path, Path] = request.getfixturevalue("certificate")
         self.device: dict[str, Any] = {"ca_file": certificate[1]}
         username, password, key, host_key = "anonymous", "", None, None
@@ -65,4 +66,11 @@ class Server:
 
     def trust(self, device: Device, state: str = "state") -> TrustedRepository:
         config = device(self.url, **self.device)
-        return TrustedRepository(for_server(config.server), config.server.root, config.paths.state / state)
+        line = for_server(config.server)
+        self._lines.append(line)
+        return TrustedRepository(line, config.server.root, config.paths.state / state)
+
+    def hang_up(self) -> None:
+        """End the lines of all devices so far: vsftpd takes fifty from one address."""
+        while self._lines:
+            self._lines.pop().close()

@@ -59,6 +59,7 @@ class Siege:
                     (self.server.folder / name).unlink()
         if recovers:
             assert b'"version": "2"' in self.server.trust(self.device, state.name).manifest(TARGET, "beta")
+        self.server.hang_up()
 
 
 @pytest.mark.parametrize("server", ["folder", "ftp", "ftps", "vsftpd", "sftp"], indirect=True)
