@@ -27,7 +27,6 @@ from fridge_agent.config import Config
 from fridge_agent.machine import Goal
 
 _AUDITED = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.truncate"}
-_LIFE = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Plan:
 
     `kill_at`, `full_at`: the step before which it is killed, or at which the disk is full (once). `kill_after`: in
     seconds. `acknowledged`: a file outside of the device that gets a line for each end of an update, when a hub would
-    hear of it.
+    hear of it. `patience`: seconds that each goal may take.
     """
 
     goals: tuple[str, ...]
@@ -46,6 +45,7 @@ class Plan:
     full_at: int | None = None
     reserve: int = 0
     timeout: float = 0.5
+    patience: float = 20.0
 
     @property
     def switched(self) -> Path:
@@ -94,7 +94,7 @@ def live(config: Config, plan: Plan) -> Life:
 
 def _child(config: Config, plan: Plan, tally: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest's own time-out is the parent's
-    signal.alarm(int(_LIFE) + 10)
+    signal.alarm(int(plan.patience * len(plan.goals)) + 10)
     log = os.open(config.paths.base.parent / "device.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -105,20 +105,19 @@ def _child(config: Config, plan: Plan, tally: int) -> None:
     thread = threading.Thread(target=_app, args=(config,), daemon=True)
     _watch(config, plan, tally)
     thread.start()
-    driver = threading.Thread(target=_drive, args=(agent, plan), daemon=True)
+    driver = threading.Thread(target=_drive, args=(agent, _Heard(agent), plan), daemon=True)
     driver.start()
     agent.run()
     os.write(tally, f"requests {agent._worker._transport.requests}\n".encode())
 
 
-def _drive(agent: Agent, plan: Plan) -> None:
+def _drive(agent: Agent, heard: _Heard, plan: Plan) -> None:
     """Play hub: a goal, its acknowledgement, the next goal."""
-    deadline = time.monotonic() + _LIFE
     try:
         for version in plan.goals:
             # a wake-up, so that what failed for want of a server is tried anew
             goal = Goal(f"{version}-g0", version, f"beta/{version}/manifest.json", woken=True)
-            if not _told(agent, goal, deadline):
+            if not _told(agent, heard, goal, time.monotonic() + plan.patience):
                 return
             line = {"at": time.monotonic(), "version": version, "state": agent._state.phase}
             with plan.acknowledged.open("a") as out:
@@ -127,20 +126,29 @@ def _drive(agent: Agent, plan: Plan) -> None:
         agent.stop()
 
 
-def _told(agent: Agent, goal: Goal, deadline: float) -> bool:
+class _Heard:
+    """The goals that an agent has taken, since it may have finished with one by the time that somebody looks."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.goals: list[Goal] = []
+        real = agent._handle
+
+        def handle(event: machine.Event) -> None:
+            real(event)
+            if isinstance(event, Goal):
+                self.goals.append(event)
+
+        # once, before the agent runs: its loop looks the method up before it waits for what to call it with
+        agent._handle = handle  # type: ignore[method-assign]
+
+
+def _told(agent: Agent, heard: _Heard, goal: Goal, deadline: float) -> bool:
     """Wake the agent for `goal` and wait for the end of its update; False when that takes too long."""
-    heard, real = threading.Event(), agent._handle
-
-    def handle(event: machine.Event) -> None:
-        real(event)
-        if event is goal:
-            heard.set()
-
-    agent._handle = handle  # type: ignore[method-assign]
     agent._put(goal)
     while time.monotonic() < deadline:
         state = agent._state
-        if heard.is_set() and state.phase in machine.TERMINAL and state.release == goal.release:
+        taken = any(event is goal for event in heard.goals)
+        if taken and state.phase in machine.TERMINAL and state.release == goal.release:
             return True
         time.sleep(0.01)
     print("out of time in", agent._state, flush=True)
