@@ -8,6 +8,7 @@ import queue
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -178,21 +179,73 @@ def test_an_agent_restarted_in_the_middle_ends_well(
     assert fridge.running() == "1"
 
 
+def installed(config: Config, program: str) -> Path:
+    """A release, made current, whose app is this program."""
+    release = config.paths.releases / "1-g0"
+    (release / "real/fridge").mkdir(parents=True)
+    (release / "app").symlink_to("real")
+    (release / "real/fridge/__init__.py").write_text("")
+    (release / "real/fridge/__main__.py").write_text(textwrap.dedent(program))
+    (release / "manifest.json").write_text('{"id": "1-g0", "version": "1"}')
+    config.paths.current.symlink_to("releases/1-g0")
+    return release
+
+
+def launched(config: Config, release: Path, seconds: float) -> list[dict[str, Any]]:
+    """Run the launcher for a while; the crash records that it left."""
+    launcher = Launcher(config)
+    threading.Timer(seconds, launcher.stopping.set).start()
+    while not launcher.stopping.is_set():
+        launcher._run_once(release)
+    if not config.paths.crashes.exists():
+        return []
+    return [json.loads(path.read_text()) for path in sorted(config.paths.crashes.iterdir())]
+
+
+HUNG = """
+    import faulthandler, os, socket, time
+    faulthandler.enable()
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    line.sendto(b"WATCHDOG=1", os.environ["NOTIFY_SOCKET"])
+    def wait_for_a_lock_that_nobody_gives_back():
+        time.sleep(600)
+    wait_for_a_lock_that_nobody_gives_back()
+"""
+
+
+def test_an_app_that_hangs_is_ended_says_where_and_is_started_anew(
+    device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fridge_agent.launcher.SILENCE", 0.6)
+    config: Config = replace(device(), app=App(sys.executable))
+    records = launched(config, installed(config, HUNG), 3.5)
+    assert records, "it was left hanging"
+    assert records[0]["signal"] == "SIGABRT"
+    assert "wait_for_a_lock_that_nobody_gives_back" in records[0]["stderr"]
+
+
+def test_an_app_that_never_gave_a_sign_is_not_expected_to(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a release from before: a way back to it must not end in a loop of restarts."""
+    monkeypatch.setattr("fridge_agent.launcher.SILENCE", 0.3)
+    config: Config = replace(device(), app=App(sys.executable))
+    assert launched(config, installed(config, "import time; time.sleep(600)"), 1.5) == []
+
+
+def test_the_app_is_told_its_release_and_not_the_launchers_own_watchdog(
+    device: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    config: Config = replace(device(), app=App(sys.executable))
+    program = f"import json, os; json.dump(dict(os.environ), open({str(tmp_path / 'told')!r}, 'w'))"
+    launched(config, installed(config, program), 1.0)
+    told = json.loads((tmp_path / "told").read_text())
+    assert (told["FRIDGE_RELEASE"], told["FRIDGE_VERSION"]) == ("1-g0", "1")
+    assert "WATCHDOG_USEC" not in told
+
+
 def test_a_crash_leaves_one_record_with_its_last_words(device: Any) -> None:
     config: Config = replace(device(), app=App(sys.executable))
-    releases = config.paths.releases / "1-g0"
-    (releases / "real/fridge").mkdir(parents=True)
-    (releases / "app").symlink_to("real")
-    (releases / "real/fridge/__init__.py").write_text("")
-    (releases / "real/fridge/__main__.py").write_text("raise ValueError('too cold')")
-    (releases / "manifest.json").write_text('{"id": "1-g0", "version": "1"}')
-    config.paths.current.symlink_to("releases/1-g0")
-    config.paths.app_state.mkdir(parents=True)
-    launcher = Launcher(config)
-    threading.Timer(1.2, launcher.stopping.set).start()
-    while not launcher.stopping.is_set():
-        launcher._run_once(releases)
-    records = [json.loads(path.read_text()) for path in sorted(config.paths.crashes.iterdir())]
+    records = launched(config, installed(config, "raise ValueError('too cold')"), 1.2)
     assert 1 <= len(records) <= 3, "the launcher must not spin"
     assert records[0]["exit_code"] == 1
     assert "ValueError: too cold" in records[0]["stderr"]
