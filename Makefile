@@ -80,7 +80,26 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 .PHONY: unit
 unit: setup ## Fast tests of every part
 	pytest tests/unit tests/update device_app/tests/agent device_app/tests/fridge telemetry/tests
-	QT_QPA_PLATFORM=offscreen pytest -p pytestqt.plugin device_app/tests/ui
+	$(MAKE) --no-print-directory ui-test
+
+.PHONY: ui-test
+ui-test: setup ## The panel by touch, and as it should look; reports/ui/junit.xml and screenshots beside it
+	mkdir -p reports/ui
+	rm -rf reports/ui/screenshots
+	QT_QPA_PLATFORM=offscreen FRIDGE_SCREENSHOTS=$(CURDIR)/reports/ui/screenshots \
+		pytest -p pytestqt.plugin --junitxml=reports/ui/junit.xml device_app/tests/ui
+
+.PHONY: ui-golden
+ui-golden: setup ## Take how the panel looks now as how it should look; git shows what changed
+	QT_QPA_PLATFORM=offscreen pytest -q -p pytestqt.plugin device_app/tests/ui/test_golden.py --update-golden
+
+.PHONY: panel
+panel: setup ## Open the fridge on this desk, with a prompt to play its kitchen
+	@scripts/panel "$(LOCAL)/desk"
+
+.PHONY: bench-app
+bench-app: setup ## What the app costs, as ratios to a bare QML window: first frame, memory; two simulated days
+	PYTHONPATH=tests python -m bench.bench_app
 
 .PHONY: integration
 integration: setup ## Modules and SDKs against the local hub
@@ -92,6 +111,7 @@ e2e: setup ## Whole releases on a clone of this checkout, with faults
 
 .PHONY: chaos-sample
 chaos-sample: setup ## A sample of the chaos that updates must survive
+	@scripts/packages packages-chaos.apt
 	pytest tests/chaos
 
 .PHONY: chaos-update

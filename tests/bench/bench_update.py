@@ -215,7 +215,8 @@ def device(maker: Maker, folder: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     maker.release_of("1", {"app": app})
-    maker.release_of("2", {"app": app | {"fridge/control.py": app["fridge/control.py"] + b"# one line more\n"}})
+    changed = "fridge/control/__init__.py"
+    maker.release_of("2", {"app": app | {changed: app[changed] + b"# one line more\n"}})
     with hub(folder) as environment:
         fridge = Fridge(folder / "device", maker, environment)
         try:

@@ -131,13 +131,15 @@ def test_a_crash_comes_home_with_its_release_and_ring(world: World) -> None:
     report = world.report()
     assert report["telemetry"]["crashes"]["count"] == 1
     group = report["telemetry"]["crashes"]["groups"][0]
-    assert group["kind"] == "fridge.kitchen_server.DemonstratedFault"
-    assert group["culprit"] == "fridge/kitchen_server.py:_fault"
+    assert group["kind"] == "fridge.panel.player.DemonstratedFault"
+    assert group["culprit"] == "fridge/panel/player.py:_fault"
 
 
 def test_a_published_version_never_gets_other_bytes(world: World) -> None:
     version, before = world.report()["version"], world.published()
-    back = world.commit("device_app/fridge/fridge/plant.py", lambda text: text + "\n# changed\n", "Change the plant")
+    back = world.commit(
+        "device_app/fridge/fridge/hardware/simulator.py", lambda text: text + "\n# changed\n", "Change the plant"
+    )
     run = world.play("release.yml", "-i", "beta", "-e", f"release_version={version}").must(succeed=False)
     world.git("reset", "-q", "--hard", back)
     assert "is published already with other bytes" in run.text
@@ -149,8 +151,8 @@ def test_a_release_that_dies_on_the_devices_is_rolled_back_and_stops(world: Worl
     world.commit(
         "device_app/fridge/fridge/app.py",
         lambda text: text.replace(
-            "        self.agent = AgentLink(environment.agent_socket)\n",
-            "        self.agent = AgentLink(environment.agent_socket)\n"
+            "        self._agent = AgentLink(environment.agent_socket)\n",
+            "        self._agent = AgentLink(environment.agent_socket)\n"
             "        if environment.agent_socket:\n"
             '            raise RuntimeError("works on the build machine only")\n',
         ),

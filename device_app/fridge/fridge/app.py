@@ -1,33 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The app: control loop and panel in one process, tied to hardware, settings and the device's agent."""
+"""The control process: the loop that steps the core, between the cabinet, the panel's process and the device's agent.
+
+Nothing here may end or delay the loop but the loop's own end: a panel that dies is started anew, a full disk costs a
+memory, an agent that does not listen is not waited for.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
-import sys
+import socket
 import time
-import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-
-from PySide6.QtCore import QObject, QSocketNotifier, QTimer
-from PySide6.QtGui import QGuiApplication
+from typing import Any
 
 from . import control
 from .agentlink import AgentLink, UpdateOffers
-from .control import Inputs, State
-from .kitchen_server import KitchenServer
-from .panel.viewmodel import ViewModel
-from .panel.window import open_panel, prepare
-from .plant import SimulatedCabinet
+from .control import Button, Event, Finger, Inputs, Touch
+from .crashes import CrashRecords
+from .hardware import Hardware
+from .panel_keeper import PanelKeeper
+from .panel_process import PanelProcess
+from .seam import Preferences, Shown
 from .settings import Settings
+from .showing import showing
 
 STEP_SECONDS = 0.25
 ALIVE_SECONDS = 2.0
 OFFER_SECONDS = 1.0
-_STALLED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,128 +41,198 @@ class Environment:
     state: Path
     run: Path
     version: str
+    release: str | None
     agent_socket: str | None
     simulate: bool
     speed: float
-    full_screen: bool
+    notify_socket: str | None
 
     @classmethod
-    def read(cls, variables: dict[str, str]) -> Environment:
+    def read(cls, variables: Mapping[str, str]) -> Environment:
         home = Path(variables.get("HOME", "/"))
         return cls(
             state=Path(variables.get("FRIDGE_STATE_DIR") or home / ".local/state/fridge"),
             run=Path(variables.get("FRIDGE_RUN_DIR") or home / ".cache/fridge"),
             version=variables.get("FRIDGE_VERSION") or "dev",
+            release=variables.get("FRIDGE_RELEASE") or None,
             agent_socket=variables.get("FRIDGE_AGENT_SOCKET") or None,
             simulate=variables.get("FRIDGE_SIMULATE", "1") != "0",
-            speed=float(variables.get("FRIDGE_SPEED", "1")),
-            full_screen=variables.get("QT_QPA_PLATFORM", "").startswith(("linuxfb", "eglfs")),
+            speed=float(variables.get("FRIDGE_SPEED") or 1),
+            notify_socket=variables.get("NOTIFY_SOCKET") or None,
         )
 
+    @property
+    def crashes(self) -> Path | None:
+        """Where the agent looks for crash records; None where there is no agent."""
+        return self.state.parent / "crashes" if self.agent_socket else None
 
-class App(QObject):
-    """One cabinet with its panel."""
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__()
-        self.environment = environment
-        self.cabinet = SimulatedCabinet(speed=environment.speed)
-        self.settings = Settings(environment.state, environment.speed)
-        self.agent = AgentLink(environment.agent_socket)
-        self.offers = UpdateOffers(environment.run / "update.json")
-        self.model = ViewModel(environment.version)
-        self.model.answered.connect(self._on_answer)
-        self.state = self.settings.resume(self.settings.restore(State()))
+class App:
+    """One cabinet and its panel."""
+
+    def __init__(self, environment: Environment, cabinet: Hardware, child: PanelProcess) -> None:
+        self.environment, self.cabinet = environment, cabinet
+        self.settings = Settings(environment.state, cabinet.boot_id(), environment.speed)
+        self.state = self.settings.load()
+        self.shown = Shown()
+        self._agent = AgentLink(environment.agent_socket)
+        self._offers = UpdateOffers(environment.run / "update.json")
+        self._touches: list[Touch] = []
         self._began = self._stepped_at = time.monotonic()
         self._painted_at: float | None = None
-        self._ready = False
-        self.view = open_panel(self.model, full_screen=environment.full_screen)
-        self.view.frameSwapped.connect(self._on_frame)
-        self._loop = self._timer(STEP_SECONDS, self.step)
-        self._pulse = self._timer(ALIVE_SECONDS, self._tell_alive)
-        self._offer = self._timer(OFFER_SECONDS, lambda: self.model.show_update(self.offers.read()))
-        if environment.simulate:
-            self.kitchen = KitchenServer(environment.run, self)
+        self._told_ready = False
+        self.answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        crashes = CrashRecords(environment.crashes, environment.release, environment.version)
+        self.panel = PanelKeeper(self._hear, crashes)
         self.step()
+        self.panel.tell("preferences", self.settings.preferences)
+        self.panel.adopt(child)
+
+    # ---- the loop ---------------------------------------------------------------
 
     def step(self) -> None:
-        """One turn of the control loop, and what follows from it."""
+        """One turn of the control core, and what follows from it."""
         now = time.monotonic()
-        inputs = Inputs(self.cabinet.air(), self.cabinet.door_open(), self.model.take_presses())
+        touches, self._touches = tuple(self._touches), []
+        inputs = Inputs(self.cabinet.air(), self.cabinet.door_open(), touches)
         self.state, outputs, events = control.step(self.state, inputs, now * self.environment.speed)
         self.cabinet.drive(outputs, now - self._stepped_at)
         self._stepped_at = now
-        self.model.show(self.state, inputs.air, inputs.door_open)
-        self.settings.store(self.state)
-        self.settings.keep_running(self.state)
+        shown = showing(self.state, inputs, outputs)
+        if shown != self.shown:
+            self.shown = shown
+            self.panel.tell("shown", shown)
+        self.settings.keep(self.state)
         for event in events:
-            if event.kind == "pressed":
-                self.agent.tell("press", button=event.name)
-            elif event.kind == "alarm":
-                self.agent.tell("alarm", name=event.name)
-        self._tell_ready()
+            self._tell(event)
 
-    def _timer(self, seconds: float, call: object) -> QTimer:
-        timer = QTimer(self)
-        timer.timeout.connect(call)
-        timer.start(int(seconds * 1000))
-        return timer
+    def _tell(self, event: Event) -> None:
+        match event.kind:
+            case "pressed":
+                self._agent.tell("press", button=event.name)
+            case "alarm":
+                self._agent.tell("alarm", name=event.name)
+            case "menu":
+                self.panel.tell_once("menu", True)
 
-    def _on_frame(self) -> None:
-        if self._painted_at is None:
-            self._painted_at = time.monotonic()
-        self._tell_ready()
+    def tick_panel(self) -> None:
+        """Look after the panel and what it shows of an update."""
+        self.panel.tick(time.monotonic())
+        self.panel.tell("offer", self._offers.read())
 
-    def _tell_ready(self) -> None:
-        if self._painted_at is not None and not self._ready:
-            self._ready = True
-            self.agent.tell("ready", version=self.environment.version, pid=os.getpid(), **self._kitchen())
+    def tell_alive(self) -> None:
+        """A sign of life for the service manager always, for the agent where the owner sees a panel that lives."""
+        if self.panel.alive:
+            self._agent.tell("alive" if self._told_ready else "ready", **self._life())
+            self._told_ready = True
 
-    def _tell_alive(self) -> None:
-        # this runs in the panel's event loop, so only the control loop is left to doubt
-        now = time.monotonic()
-        if self._ready and now - self._stepped_at < _STALLED_SECONDS:
-            self.agent.tell("alive", version=self.environment.version, pid=os.getpid(), **self._kitchen())
+    def notify(self, text: bytes) -> None:
+        """Tell the service manager (sd_notify(3)), which here is the launcher."""
+        if self.environment.notify_socket:
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as line,
+            ):
+                line.sendto(text, self.environment.notify_socket)
 
-    def _kitchen(self) -> dict[str, object]:
+    def _life(self) -> dict[str, object]:
         """What an update has to mind: it waits while the door is open or an alarm is on.
 
         `shown_for` and `uptime`: seconds since the first frame and since the first control step.
         """
         now = time.monotonic()
-        times = {"shown_for": round(now - (self._painted_at or now), 2), "uptime": round(now - self._began, 2)}
-        return {"door": self.cabinet.door_open(), "alarm": bool(self.state.alarms), **times}
+        return {
+            "version": self.environment.version,
+            "pid": os.getpid(),
+            "door": self.shown.door,
+            "alarm": bool(self.state.alarms),
+            "shown_for": round(now - (self._painted_at or now), 2),
+            "uptime": round(now - self._began, 2),
+        }
 
-    def _on_answer(self, release: str, yes: bool) -> None:
-        self.agent.tell("consent", release=release, yes=yes)
+    # ---- the panel ---------------------------------------------------------------
+
+    def _hear(self, kind: str, value: Any) -> None:
+        """A message of the panel; what makes no sense is a fault of the panel and changes nothing here."""
+        match kind, value:
+            case "touch", [str(button), str(finger)] if button in set(Button) and finger in set(Finger):
+                self.touch(Touch(Button(button), Finger(finger)))
+            case "painted", _:
+                self._painted_at = self._painted_at or time.monotonic()
+                self.tell_alive()
+            case "consent", {"release": str(release), "yes": bool(yes)}:
+                self._agent.tell("consent", release=release, yes=yes)
+            case "preferences", chosen:
+                self.settings.prefer(Preferences.from_json(chosen))
+                self.settings.keep(self.state)
+                self.panel.tell("preferences", self.settings.preferences)
+            case "played", {"id": int(number)}:
+                answer = {key: each for key, each in value.items() if key != "id"}
+                if (waiting := self.answers.pop(number, None)) and not waiting.done():
+                    waiting.set_result(answer)
+            case "gone", _:
+                # no finger can be on a panel that is not there
+                self._touches += [Touch(button, Finger.AWAY) for button, _ in self.state.down]
+                while self.answers:
+                    self.answers.popitem()[1].set_result({"ok": False, "error": "the panel ended"})
+                self.step()
+
+    def touch(self, touch: Touch) -> None:
+        """A finger: answered at once, not at the next turn."""
+        self._touches.append(touch)
+        self.step()
 
 
-def _die(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-    """End the process on an exception that nobody caught: Qt would go on with half an app."""
-    traceback.print_exception(kind, value, trace)
-    sys.stderr.flush()
-    os._exit(1)
-
-
-def _quit_on_signals(application: QGuiApplication) -> QSocketNotifier:
-    """Let SIGTERM and SIGINT end the event loop (Python's handlers run only between bytecodes, Qt is in C++)."""
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(write)
+async def serve(environment: Environment, cabinet: Hardware, child: PanelProcess) -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    notifier = QSocketNotifier(read, QSocketNotifier.Type.Read)
-    notifier.activated.connect(lambda *_: application.quit())
-    return notifier
+        loop.add_signal_handler(number, stop.set)
+    failed: list[BaseException] = []
+
+    def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # half an app is worse than one that is started anew
+        failed.append(context.get("exception") or RuntimeError(context["message"]))
+        stop.set()
+
+    loop.set_exception_handler(fail)
+    with contextlib.ExitStack() as stack:
+        app = App(environment, cabinet, child)
+        stack.callback(app.panel.close)
+        # called first: the relay is off before anything else is waited for
+        stack.callback(cabinet.close)
+        app.notify(b"READY=1")
+        if environment.simulate:
+            from .kitchen_server import KitchenServer
+
+            stack.callback((await KitchenServer.open(app)).close)
+        for seconds, call in (
+            (STEP_SECONDS, app.step),
+            (OFFER_SECONDS, app.tick_panel),
+            (OFFER_SECONDS, lambda: app.notify(b"WATCHDOG=1")),
+            (ALIVE_SECONDS, app.tell_alive),
+        ):
+            stack.callback(_every(seconds, call).cancel)
+        await stop.wait()
+        app.notify(b"STOPPING=1")
+    if failed:
+        raise failed[0]
+    return 0
 
 
-def run() -> int:
-    """Start the app and serve until a signal; the exit status."""
-    prepare()
-    sys.excepthook = _die
-    application = QGuiApplication([sys.argv[0]])
-    app = App(Environment.read(dict(os.environ)))
-    notifier = _quit_on_signals(application)
-    status = application.exec()
-    notifier.setEnabled(False)
-    app.view.close()
-    return status
+def _every(seconds: float, call: Any) -> asyncio.Task[None]:
+    async def turn() -> None:
+        while True:
+            call()
+            await asyncio.sleep(seconds)
+
+    task = asyncio.create_task(turn())
+    # a task's exception would wait for somebody to ask
+    task.add_done_callback(_raise)
+    return task
+
+
+def _raise(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        task.get_loop().call_exception_handler({"message": "a turn of the loop failed", "exception": error})

@@ -7,22 +7,26 @@ finger; see `kitchen` for the command line and README.md for the commands.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import os
-import signal
-import socket
-from collections.abc import Callable
-from pathlib import Path
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QPointF, QSocketNotifier, Qt, QTimer
-from PySide6.QtQuick import QQuickItem
+from .control import Button
+from .control.timings import LONG_PRESS_SECONDS
+from .hardware.simulator import SimulatedCabinet
 
 if TYPE_CHECKING:
     from .app import App
 
-TAP_MS = 60
-HOLD_LIMIT_MS = 8000
+TAP_SECONDS = 0.06
+HOLD_LIMIT_SECONDS = 8.0
+ANSWER_SECONDS = 8.0
 _LINE_LIMIT = 4096
 
 
@@ -34,158 +38,156 @@ class DemonstratedFault(RuntimeError):
     """A crash on purpose."""
 
 
-class KitchenServer(QObject):
+Command = Callable[[Any], Awaitable[dict[str, Any] | None]]
+
+
+class KitchenServer:
     """Listens on `kitchen.sock` in the run folder, for the owner of the process only."""
 
-    def __init__(self, folder: Path, app: App) -> None:
-        super().__init__()
-        self._app = app
+    def __init__(self, app: App, cabinet: SimulatedCabinet) -> None:
+        self._app, self._cabinet = app, cabinet
+        self._numbers = itertools.count(1)
+        self._server: asyncio.Server | None = None
+        self._commands: dict[str, Command] = {
+            "press": self._press,
+            "hold": self._hold,
+            "power": self._power,
+            "screenshot": self._screenshot,
+            "state": self._state,
+            "crash": self._crash,
+            **{name: self._fault(name) for name in ("door", "probe", "relay", "kitchen")},
+        }
+
+    @classmethod
+    async def open(cls, app: App) -> KitchenServer:
+        """Listen, in the run folder of a simulated fridge."""
+        assert isinstance(app.cabinet, SimulatedCabinet)
+        server = cls(app, app.cabinet)
+        folder = app.environment.run
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "kitchen.sock"
         path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
         try:
-            self._socket.bind(str(path))
+            server._server = await asyncio.start_unix_server(server._guest, path, limit=_LINE_LIMIT)
         finally:
             os.umask(mask)
-        self._socket.listen(4)
-        self._socket.setblocking(False)
-        self._notifier = QSocketNotifier(self._socket.fileno(), QSocketNotifier.Type.Read, self)
-        self._notifier.activated.connect(self._accept)
-        self._guests: set[_Guest] = set()
+        return server
 
-    def _accept(self) -> None:
-        connection, _ = self._socket.accept()
-        guest = _Guest(connection, self._command, self._guests.discard)
-        self._guests.add(guest)
+    def close(self) -> None:
+        if self._server:
+            self._server.close()
 
-    def _command(self, line: bytes, answer: Callable[[dict[str, Any]], None]) -> None:
+    async def _guest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: a line, an answer, and so on; closed on the first nonsense of length."""
         try:
-            command = json.loads(line)
-            ((name, value),) = command.items()
-            handler = getattr(self, f"_do_{name}", None)
-            if handler is None:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (ValueError, OSError):
+            pass  # too long a line, or gone
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            ((name, value),) = json.loads(line).items()
+            command = self._commands.get(name)
+            if command is None:
                 raise KitchenError(f"unknown command {name!r}")
-            handler(value, answer)
+            return {"ok": True, **(await command(value) or {})}
         except (KitchenError, ValueError, AttributeError, TypeError) as exc:
-            answer({"ok": False, "error": str(exc)})
+            return {"ok": False, "error": str(exc)}
 
-    def _do_press(self, name: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        lift = self._touch(name, answer)
-        QTimer.singleShot(TAP_MS, lift)
+    # ---- people -------------------------------------------------------------------
 
-    def _do_hold(self, name: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        lift = self._touch(name, answer)
-        # the finger stays until the panel takes it for a hold, however busy the machine is
-        self._app.model.pressed.connect(lift, Qt.ConnectionType.SingleShotConnection)
-        QTimer.singleShot(HOLD_LIMIT_MS, lift)
+    async def _press(self, name: str) -> None:
+        await self._play(finger="down", at=_text(name))
+        await asyncio.sleep(TAP_SECONDS)
+        await self._play(finger="up", at=name)
 
-    def _do_door(self, value: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        if value not in ("open", "closed"):
-            raise KitchenError("door is open or closed")
-        self._app.cabinet.door = value == "open"
-        self._app.step()
-        answer({"ok": True})
+    async def _hold(self, name: str) -> None:
+        await self._play(finger="down", at=_text(name))
+        # until it was taken for a long press, however busy the machine is
+        turns = int(HOLD_LIMIT_SECONDS / TAP_SECONDS) if name in set(Button) else int(LONG_PRESS_SECONDS / TAP_SECONDS)
+        for _ in range(turns):
+            await asyncio.sleep(TAP_SECONDS)
+            if name in self._app.state.used_long:
+                break
+        await self._play(finger="up", at=name)
 
-    def _do_probe(self, value: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        self._app.cabinet.probe_lost = value == "lost"
-        self._app.step()
-        answer({"ok": True})
+    async def _screenshot(self, path: str) -> None:
+        await self._play(screenshot=_text(path))
 
-    def _do_state(self, _value: object, answer: Callable[[dict[str, Any]], None]) -> None:
-        answer({"ok": True, **self._app.model.shown()})
+    async def _state(self, _: object) -> dict[str, Any]:
+        """All that the panel was told to show, and the state of the simulated cabinet."""
+        return {
+            **asdict(self._app.shown),
+            "version": self._app.environment.version,
+            "preferences": asdict(self._app.settings.preferences),
+            "faults": self._cabinet.faults,
+            "panel": {"pid": self._app.panel.pid, "alive": self._app.panel.alive},
+        }
 
-    def _do_screenshot(self, path: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        if not self._app.view.grabWindow().save(path):
-            raise KitchenError(f"cannot write {path}")
-        answer({"ok": True})
+    # ---- faults -------------------------------------------------------------------
 
-    def _do_crash(self, kind: str, answer: Callable[[dict[str, Any]], None]) -> None:
-        if kind not in ("exception", "segfault"):
-            raise KitchenError("a crash is an exception or a segfault")
-        answer({"ok": True})
-        QTimer.singleShot(50, _segfault if kind == "segfault" else _fault)
+    def _fault(self, name: str) -> Command:
+        async def command(value: str) -> None:
+            self._cabinet.fault(name, _text(value))
+            self._app.step()
 
-    def _touch(self, name: str, answer: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
-        """Put a finger on the control; the function that lifts it again, once."""
-        from PySide6.QtTest import QTest  # only a played kitchen has fingers made of software
+        return command
 
-        item = self._app.view.rootObject().findChild(QQuickItem, name)
-        if item is None or not item.isVisible():
-            raise KitchenError(f"the panel shows no control {name!r}")
-        view, finger = self._app.view, _Finger.get(QTest)
-        point = item.mapToScene(QPointF(item.width() / 2, item.height() / 2)).toPoint()
-        QTest.touchEvent(view, finger).press(0, point, view).commit()
-        lifted = False
+    async def _power(self, value: str) -> None:
+        """Cut the power for so many simulated seconds: nothing in memory survives, and the cabinet warms."""
+        word, _, seconds = _text(value).partition(" ")
+        if word != "cut" or not seconds.isdigit():
+            raise KitchenError("power cut SECONDS")
+        self._cabinet.brown_out(float(seconds))
+        asyncio.get_running_loop().call_later(0.05, self._go_dark)
 
-        def lift(*_: object) -> None:
-            nonlocal lifted
-            if not lifted:
-                lifted = True
-                QTest.touchEvent(view, finger).release(0, point, view).commit()
-                self._app.step()
-                answer({"ok": True})
+    def _go_dark(self) -> None:
+        self._app.panel.close(grace=0)
+        # the process goes on as a new one: for its launcher, nothing ended
+        os.execv(sys.executable, [sys.executable, "-s", "-m", "fridge"])  # noqa: S606 - no shell is wanted
 
-        return lift
+    async def _crash(self, kind: str) -> None:
+        match kind:
+            case "exception" | "segfault" | "hang":
+                await self._play(crash=kind)
+            case "control":
+                asyncio.get_running_loop().call_later(0.05, _fault)
+            case "control-hang":
+                asyncio.get_running_loop().call_later(0.05, lambda: time.sleep(3600))
+            case _:
+                raise KitchenError("a crash is one of exception, segfault, hang (the panel's), control, control-hang")
 
+    async def _play(self, **what: str) -> None:
+        """Have the panel's process do something, as if by hand.
 
-class _Finger:
-    """The one simulated touch screen of the process."""
-
-    _device: Any = None
-
-    @classmethod
-    def get(cls, qtest: Any) -> Any:
-        if cls._device is None:
-            cls._device = qtest.createTouchDevice()
-        return cls._device
-
-
-class _Guest:
-    """One connection: a line, an answer, and so on; closed on the first nonsense of length."""
-
-    def __init__(
-        self,
-        connection: socket.socket,
-        command: Callable[[bytes, Callable[[dict[str, Any]], None]], None],
-        gone: Callable[[_Guest], None],
-    ) -> None:
-        self._connection, self._command, self._gone = connection, command, gone
-        self._buffer = b""
-        connection.setblocking(False)
-        self._notifier = QSocketNotifier(connection.fileno(), QSocketNotifier.Type.Read)
-        self._notifier.activated.connect(self._read)
-
-    def _read(self) -> None:
+        Raises:
+            KitchenError: it could not, or there is no panel now.
+        """
+        number = next(self._numbers)
+        waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._app.answers[number] = waiting
         try:
-            data = self._connection.recv(_LINE_LIMIT)
-        except OSError:
-            data = b""
-        self._buffer += data
-        if not data or len(self._buffer) > _LINE_LIMIT:
-            self._close()
-            return
-        while b"\n" in self._buffer:
-            line, _, self._buffer = self._buffer.partition(b"\n")
-            self._command(line, self._answer)
+            if not self._app.panel.tell_once("play", {"id": number, **what}):
+                raise KitchenError("there is no panel at the moment")
+            answer = await asyncio.wait_for(waiting, ANSWER_SECONDS)
+        except TimeoutError:
+            raise KitchenError(f"the panel did not answer within {ANSWER_SECONDS:.0f} s") from None
+        finally:
+            self._app.answers.pop(number, None)
+        if not answer.pop("ok", False):
+            raise KitchenError(answer.get("error", "the panel could not"))
 
-    def _answer(self, answer: dict[str, Any]) -> None:
-        try:
-            self._connection.send(json.dumps(answer).encode() + b"\n")
-        except OSError:
-            self._close()
 
-    def _close(self) -> None:
-        self._notifier.setEnabled(False)
-        self._connection.close()
-        self._gone(self)
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise KitchenError(f"{value!r} is no text")
+    return value
 
 
 def _fault() -> None:
     raise DemonstratedFault("crash on purpose, asked for in the kitchen")
-
-
-def _segfault() -> None:
-    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGSEGV)

@@ -72,6 +72,39 @@ Canvas {
             c.moveTo(20, 8)
             c.lineTo(20, 5)
             break
+        case "door":
+            c.rect(10, 5, 20, 30)
+            c.moveTo(10, 17)
+            c.lineTo(30, 17)
+            c.moveTo(15, 10)
+            c.lineTo(15, 13)
+            c.moveTo(15, 21)
+            c.lineTo(15, 26)
+            break
+        case "suitcase":
+            c.rect(5, 14, 30, 20)
+            c.moveTo(14, 14)
+            c.lineTo(14, 7)
+            c.lineTo(26, 7)
+            c.lineTo(26, 14)
+            c.moveTo(13, 14)
+            c.lineTo(13, 34)
+            c.moveTo(27, 14)
+            c.lineTo(27, 34)
+            break
+        case "mute":
+            c.moveTo(5, 16)
+            c.lineTo(11, 16)
+            c.lineTo(19, 9)
+            c.lineTo(19, 31)
+            c.lineTo(11, 24)
+            c.lineTo(5, 24)
+            c.closePath()
+            c.moveTo(26, 15)
+            c.lineTo(36, 25)
+            c.moveTo(36, 15)
+            c.lineTo(26, 25)
+            break
         case "lock":
             c.rect(9, 18, 22, 16)
             c.moveTo(13, 18)

@@ -1,110 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks the owner for an update, over the panel: what is new, what happens, yes or later.
+// Asks the owner for an update, and shows one that is being installed.
 import QtQuick
 
-Rectangle {
+Sheet {
     id: page
 
     required property var fridge
-    required property color ink
-    required property color soft
-    required property color ice
     required property string face
 
-    objectName: "update-page"
-    // an alarm is never covered by a question
-    visible: page.fridge.updateAsked && page.fridge.alarm === ""
-    color: "#0b1218"
-    Accessible.role: Accessible.Dialog
-    Accessible.name: qsTr("New software is ready")
+    readonly property bool asks: fridge.offer.ask
 
-    // nothing below may be touched through the page
-    MouseArea { anchors.fill: parent }
+    objectName: "update-page"
+    name: page.asks ? qsTr("New software is ready") : qsTr("Installing new software")
 
     Column {
         x: 48
-        y: 44
+        y: 28
         width: parent.width - 96
-        spacing: 18
+        spacing: 12
 
         Text {
             objectName: "update-title"
-            text: qsTr("New software is ready")
-            color: page.ink
+            text: page.name
+            color: page.theme.ink
             font.family: page.face
             font.pixelSize: 42
         }
         Text {
             objectName: "update-version"
-            text: qsTr("Version %1").arg(page.fridge.updateVersion)
-            color: page.ice
+            Accessible.role: Accessible.StaticText
+            Accessible.name: text
+            text: qsTr("Version %1").arg(page.fridge.offer.version)
+            color: page.theme.cold
             font.family: page.face
-            font.pixelSize: 28
+            font.pixelSize: page.theme.title
         }
         Text {
             objectName: "update-notes"
+            Accessible.role: Accessible.StaticText
+            Accessible.name: text
+            visible: page.asks
             width: parent.width
-            text: page.fridge.updateNotes
+            text: page.fridge.offer.notes
             textFormat: Text.PlainText
-            color: page.ink
+            color: page.theme.ink
             font.family: page.face
-            font.pixelSize: 24
+            font.pixelSize: page.theme.body
             wrapMode: Text.Wrap
             maximumLineCount: 4
             elide: Text.ElideRight
         }
         Text {
+            Accessible.role: Accessible.StaticText
+            Accessible.name: text
             width: parent.width
             text: qsTr("This panel goes dark for a few seconds. Your food stays cold all the while.")
-            color: page.soft
+            color: page.theme.soft
             font.family: page.face
-            font.pixelSize: 22
+            font.pixelSize: page.theme.body
             wrapMode: Text.Wrap
         }
     }
 
     Row {
+        visible: page.asks
         anchors.bottom: parent.bottom
-        anchors.bottomMargin: 36
+        anchors.bottomMargin: 32
         anchors.horizontalCenter: parent.horizontalCenter
         spacing: 32
 
         Choice {
             objectName: "update-later"
+            theme: page.theme
+            face: page.face
             label: qsTr("Later")
-            yes: false
+            onUsed: page.fridge.answer(false)
         }
         Choice {
             objectName: "update-install"
+            theme: page.theme
+            face: page.face
+            main: true
             label: qsTr("Install now")
-            yes: true
-        }
-    }
-
-    component Choice: Rectangle {
-        id: choice
-
-        required property string label
-        required property bool yes
-
-        Accessible.role: Accessible.Button
-        Accessible.name: choice.label
-        Accessible.onPressAction: page.fridge.answer(choice.yes)
-        width: 320
-        height: 92
-        radius: 18
-        color: choice.yes ? (touch.pressed ? "#3aa6dd" : page.ice) : (touch.pressed ? "#2a3b4b" : "#1b2a38")
-
-        Text {
-            anchors.centerIn: parent
-            text: choice.label
-            color: choice.yes ? "#06222f" : page.ink
-            font.family: page.face
-            font.pixelSize: 30
-        }
-        TapHandler {
-            id: touch
-            onTapped: page.fridge.answer(choice.yes)
+            onUsed: page.fridge.answer(true)
         }
     }
 }

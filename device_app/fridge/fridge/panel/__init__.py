@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the owner sees and touches."""
+"""The panel's process: `python -m fridge.panel`. Nothing outside of this package imports Qt."""

@@ -1,143 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between core and QML: what is shown, as properties; what is touched, as presses. No decision is made here."""
+"""Between the seam and QML: what is shown, as maps; what is touched, as signals. No decision is made here."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from PySide6.QtCore import Property, QObject, Signal, Slot
 
 from ..agentlink import Offer
-from ..control import Alarm, Button, Press, State
-
-_ALARM_TEXTS = {
-    Alarm.SENSOR: ("Temperature sensor lost", "Cooling goes on by the clock. Please call service."),
-    Alarm.WARM: ("It is too warm inside", "Check the food, and that the door is shut."),
-    Alarm.DOOR: ("The door is open", "Please close it. Tap the bell to silence."),
-}
+from ..seam import Preferences, Shown
 
 
 class ViewModel(QObject):
-    """Set it with `show`; read the presses with `take_presses`."""
+    """Set it with the `show...` methods; what the owner does comes as signals.
 
-    changed = Signal()
-    pressed = Signal(str, bool)
+    `still`: nothing blinks, so that pictures of a state are all the same.
+    """
+
+    shown_changed = Signal()
+    offer_changed = Signal()
+    preferences_changed = Signal()
+    night_changed = Signal()
+    still_changed = Signal()
+    menu_asked = Signal()
+
+    touched = Signal(str, str)
     answered = Signal(str, bool)
-    update_changed = Signal()
+    preferred = Signal(dict)
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, dims: bool = False) -> None:
         super().__init__()
-        self._version = version
-        self._state = State()
-        self._air: float | None = None
-        self._door = False
-        self._presses: list[Press] = []
-        self._offer = Offer()
+        self._version, self._dims = version, dims
+        self._shown, self._offer, self._preferences = Shown(), Offer(), Preferences()
+        self._night = False
+        self._still = False
 
-    def show_update(self, offer: Offer) -> None:
+    def show(self, shown: Shown) -> None:
+        """Show the core's state; QML hears of it only when something differs."""
+        if shown != self._shown:
+            self._shown = shown
+            self.shown_changed.emit()
+
+    def show_offer(self, offer: Offer) -> None:
         """Show what the agent says about an update."""
         if offer != self._offer:
             self._offer = offer
-            self.update_changed.emit()
+            self.offer_changed.emit()
 
-    def show(self, state: State, air: float | None, door: bool) -> None:
-        """Show the core's state; QML hears of it only when something that is shown differs."""
-        before = self.shown()
-        self._state, self._air, self._door = state, air, door
-        if self.shown() != before:
-            self.changed.emit()
+    def show_preferences(self, preferences: Preferences) -> None:
+        """Look as the owner wants it."""
+        if preferences != self._preferences:
+            self._preferences = preferences
+            self.preferences_changed.emit()
+            self.night_changed.emit()
 
-    def take_presses(self) -> tuple[Press, ...]:
-        """The presses since the last call."""
-        presses, self._presses = tuple(self._presses), []
-        return presses
+    def show_hour(self, hour: int) -> None:
+        """Take the hour of the kitchen's clock, 0 to 23, for the theme."""
+        night = hour >= 21 or hour < 7
+        if night != self._night:
+            self._night = night
+            self.night_changed.emit()
 
-    def shown(self) -> dict[str, object]:
-        """Everything on the screen, by name."""
-        names = ("temperature", "setpoint", "supercool", "locked", "power", "door", "cooling", "alarm", "silenced")
-        return {name: getattr(self, f"_get_{name}")() for name in names} | {"version": self._version}
+    @property
+    def preferences(self) -> Preferences:
+        return self._preferences
 
     # ---- from QML ---------------------------------------------------------
 
-    @Slot(str, bool)
-    def press(self, button: str, hold: bool) -> None:
-        """A control was tapped, or held for three seconds."""
-        self._presses.append(Press(Button(button), hold))
-        self.pressed.emit(button, hold)
+    @Slot(str, str)
+    def touch(self, button: str, finger: str) -> None:
+        """A finger at one of the four buttons: down, up or away."""
+        self.touched.emit(button, finger)
 
     @Slot(bool)
     def answer(self, yes: bool) -> None:
         """The owner answered the question about an update; the page goes away at once, whatever the agent says."""
         release = self._offer.release
-        self.show_update(replace(self._offer, ask=False))
+        self.show_offer(replace(self._offer, ask=False))
         self.answered.emit(release, yes)
+
+    @Slot(str, str)
+    def prefer(self, name: str, value: str) -> None:
+        """The owner chose a language, a theme, or text size `large` or `normal`; shown at once."""
+        match name:
+            case "text":
+                chosen = replace(self._preferences, large_text=value == "large")
+            case _:
+                chosen = Preferences.from_json({**asdict(self._preferences), name: value})
+        self.show_preferences(chosen)
+        self.preferred.emit(asdict(chosen))
 
     # ---- to QML -----------------------------------------------------------
 
-    def _get_temperature(self) -> str:
-        return "--" if self._air is None else f"{self._air:.0f}"
+    def _get_shown(self) -> dict[str, Any]:
+        return {**asdict(self._shown), "alarms": list(self._shown.alarms)}
 
-    def _get_setpoint(self) -> str:
-        return f"{self._state.target:.0f}"
+    def _get_offer(self) -> dict[str, Any]:
+        return asdict(self._offer)
 
-    def _get_supercool(self) -> bool:
-        return self._state.supercool_until is not None
+    def _get_preferences(self) -> dict[str, Any]:
+        return asdict(self._preferences)
 
-    def _get_locked(self) -> bool:
-        return self._state.locked
-
-    def _get_power(self) -> bool:
-        return self._state.power
-
-    def _get_door(self) -> bool:
-        return self._door
-
-    def _get_cooling(self) -> bool:
-        return self._state.compressor
-
-    def _get_alarm(self) -> str:
-        first = next((alarm for alarm in Alarm if alarm in self._state.alarms), None)
-        return str(first) if first else ""
-
-    def _get_alarm_title(self) -> str:
-        alarm = self._get_alarm()
-        return _ALARM_TEXTS[Alarm(alarm)][0] if alarm else ""
-
-    def _get_alarm_text(self) -> str:
-        alarm = self._get_alarm()
-        return _ALARM_TEXTS[Alarm(alarm)][1] if alarm else ""
-
-    def _get_silenced(self) -> bool:
-        return bool(self._state.alarms) and self._state.alarms == self._state.silenced
+    def _get_night(self) -> bool:
+        theme = self._preferences.theme
+        return self._night if theme == "auto" else theme == "night"
 
     def _get_version(self) -> str:
         return self._version
 
-    def _get_update_asked(self) -> bool:
-        return self._offer.ask
+    def _get_dims(self) -> bool:
+        return self._dims
 
-    def _get_update_version(self) -> str:
-        return self._offer.version
+    def _get_still(self) -> bool:
+        return self._still
 
-    def _get_update_notes(self) -> str:
-        return self._offer.notes
+    def _set_still(self, still: bool) -> None:
+        self._still = still
+        self.still_changed.emit()
 
-    def _get_update_progress(self) -> int:
-        return self._offer.progress if self._offer.state == "downloading" else -1
-
-    updateAsked = Property(bool, _get_update_asked, notify=update_changed)
-    updateVersion = Property(str, _get_update_version, notify=update_changed)
-    updateNotes = Property(str, _get_update_notes, notify=update_changed)
-    updateProgress = Property(int, _get_update_progress, notify=update_changed)
-    temperature = Property(str, _get_temperature, notify=changed)
-    setpoint = Property(str, _get_setpoint, notify=changed)
-    supercool = Property(bool, _get_supercool, notify=changed)
-    locked = Property(bool, _get_locked, notify=changed)
-    power = Property(bool, _get_power, notify=changed)
-    door = Property(bool, _get_door, notify=changed)
-    cooling = Property(bool, _get_cooling, notify=changed)
-    alarm = Property(str, _get_alarm, notify=changed)
-    alarmTitle = Property(str, _get_alarm_title, notify=changed)
-    alarmText = Property(str, _get_alarm_text, notify=changed)
-    silenced = Property(bool, _get_silenced, notify=changed)
+    shown = Property("QVariantMap", _get_shown, notify=shown_changed)  # type: ignore[arg-type]  # a Qt type name is fine
+    offer = Property("QVariantMap", _get_offer, notify=offer_changed)  # type: ignore[arg-type]  # a Qt type name is fine
+    choices = Property("QVariantMap", _get_preferences, notify=preferences_changed)  # type: ignore[arg-type]  # a Qt type name is fine
+    night = Property(bool, _get_night, notify=night_changed)
     version = Property(str, _get_version, constant=True)
+    dims = Property(bool, _get_dims, constant=True)
+    still = Property(bool, _get_still, _set_still, notify=still_changed)

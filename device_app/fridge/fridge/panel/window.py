@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens the panel: the QML scene on a view model."""
+"""Opens the panel: the QML scene on a view model, in the owner's language."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from PySide6.QtCore import QUrl
+from PySide6.QtCore import QCoreApplication, QTranslator, QUrl
 from PySide6.QtQuick import QQuickView
 
 from .viewmodel import ViewModel
 
 _HERE = Path(__file__).parent
+SIZE = (800, 480)
 
 
 class PanelError(RuntimeError):
@@ -23,22 +24,51 @@ def prepare() -> None:
     os.environ.setdefault("QT_QUICK_BACKEND", "software")
 
 
-def open_panel(model: ViewModel, *, full_screen: bool) -> QQuickView:
+class Panel:
     """The panel's window, shown.
 
     Raises:
         PanelError: QML reports errors.
     """
-    view = QQuickView()
-    view.setTitle("Fridge")
-    view.setResizeMode(QQuickView.ResizeMode.SizeRootObjectToView)
-    view.setInitialProperties({"fridge": model})
-    view.setSource(QUrl.fromLocalFile(str(_HERE / "Panel.qml")))
-    if view.status() != QQuickView.Status.Ready:
-        raise PanelError("; ".join(error.toString() for error in view.errors()))
-    view.resize(800, 480)
-    if full_screen:
-        view.showFullScreen()
-    else:
-        view.show()
-    return view
+
+    def __init__(self, model: ViewModel, *, full_screen: bool) -> None:
+        self.model = model
+        self._language = "en"
+        self._translator: QTranslator | None = None
+        self.view = QQuickView()
+        self.view.setTitle("Fridge")
+        self.view.setResizeMode(QQuickView.ResizeMode.SizeRootObjectToView)
+        self.view.setInitialProperties({"fridge": model})
+        self._speak()
+        self.view.setSource(QUrl.fromLocalFile(str(_HERE / "Panel.qml")))
+        if self.view.status() != QQuickView.Status.Ready:
+            raise PanelError("; ".join(error.toString() for error in self.view.errors()))
+        model.preferences_changed.connect(self._speak)
+        self.view.resize(*SIZE)
+        if full_screen:
+            self.view.showFullScreen()
+        else:
+            self.view.show()
+
+    def close(self) -> None:
+        self.model.preferences_changed.disconnect(self._speak)
+        if self._translator:
+            QCoreApplication.removeTranslator(self._translator)
+        self.view.close()
+
+    def _speak(self) -> None:
+        """Load the words of the language that is preferred; English is in the scene itself."""
+        language = self.model.preferences.language
+        if language == self._language:
+            return
+        if self._translator:
+            QCoreApplication.removeTranslator(self._translator)
+            self._translator = None
+        if language != "en":
+            translator = QTranslator()
+            if not translator.load(f"panel_{language}", str(_HERE / "i18n")):
+                raise PanelError(f"no words for language {language!r} in {_HERE / 'i18n'}")
+            QCoreApplication.installTranslator(translator)
+            self._translator = translator
+        self._language = language
+        self.view.engine().retranslate()
