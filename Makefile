@@ -97,6 +97,10 @@ ui-golden: setup ## Take how the panel looks now as how it should look; git show
 panel: setup ## Open the fridge on this desk, with a prompt to play its kitchen
 	@scripts/panel "$(LOCAL)/desk"
 
+.PHONY: kiosk-test
+kiosk-test: setup ## The built app on Debian's kernel with a screen and a touchscreen, in a virtual machine (QEMU)
+	@scripts/kiosk-test
+
 .PHONY: bench-app
 bench-app: setup ## What the app costs, as ratios to a bare QML window: first frame, memory; two simulated days
 	PYTHONPATH=tests python -m bench.bench_app

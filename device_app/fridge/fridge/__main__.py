@@ -11,7 +11,7 @@ from .panel_process import PanelProcess
 def main() -> None:
     """Entry point."""
     # first of all, since the panel's start is the slow one; the core runs long before its first frame
-    child = PanelProcess()
+    child = PanelProcess.fork()
     import asyncio
     import faulthandler
     import os

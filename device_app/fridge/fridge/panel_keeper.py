@@ -50,7 +50,7 @@ class PanelKeeper:
 
     @property
     def pid(self) -> int | None:
-        return self._child.process.pid if self._child else None
+        return self._child.pid if self._child else None
 
     def adopt(self, child: PanelProcess) -> None:
         """Take over a panel that was just started."""
@@ -80,16 +80,16 @@ class PanelKeeper:
         """Start a panel that is due; end one that hangs. Call it every second or so; `now` in monotonic seconds."""
         if self._child is None:
             if now >= self._retry_at:
-                self.adopt(PanelProcess())
+                self.adopt(PanelProcess.spawn())
             return
         allowed = SILENCE_SECONDS if self._painted else FIRST_FRAME_SECONDS
         if self._aborted_at is not None:
             if now - self._aborted_at >= ABORT_SECONDS:
-                self._child.process.kill()
+                self._child.send_signal(signal.SIGKILL)
         elif now - self._heard_at > allowed:
             print(f"the panel has hung for {now - self._heard_at:.0f} s and is started anew", file=sys.stderr)
             self._aborted_at = now
-            self._child.process.send_signal(signal.SIGABRT)
+            self._child.send_signal(signal.SIGABRT)
 
     def close(self, grace: float = 3.0) -> None:
         """End the panel for good."""
@@ -109,7 +109,7 @@ class PanelKeeper:
         return child
 
     def _gone(self, child: PanelProcess) -> None:
-        code = child.process.wait()
+        code = child.wait() or 0
         self._read_stderr(child)
         self._forget()
         child.close()
@@ -139,7 +139,7 @@ class PanelKeeper:
                 self._hear(kind, value)
         except SeamError as exc:
             print(f"the panel speaks nonsense and is started anew: {exc}", file=sys.stderr)
-            child.process.kill()
+            child.send_signal(signal.SIGKILL)
 
     def _read_stderr(self, child: PanelProcess) -> None:
         data = b""

@@ -22,7 +22,7 @@ from .window import Panel, prepare
 
 _CHUNK = 65536
 _SEND_SECONDS = 5.0
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2)
 
 
 class Link(QObject):
@@ -121,7 +121,9 @@ def run() -> int:
             # not even a panel that hangs outlives its control process
             import ctypes
 
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            process = ctypes.CDLL(None)
+            process.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            process.prctl(_PR_SET_NAME, b"fridge-panel")
 
     panel.view.frameSwapped.connect(on_frame)
     pulse = QTimer()
