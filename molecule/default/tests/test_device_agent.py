@@ -104,15 +104,39 @@ def test_only_the_agent_reads_the_hubs_key(host: Any) -> None:
     assert "bW9sZWN1bGUgb25seQ" not in host.check_output("journalctl --no-pager")
 
 
-def test_a_crashed_app_leaves_a_record_that_the_agent_takes_and_comes_back(host: Any) -> None:
-    def app_child() -> str:
-        return str(host.run(f"pgrep -P {main_pid(host, 'fridge-app')}").stdout.strip())
+def shown(host: Any) -> dict[str, Any]:
+    """What the kitchen tells, once a panel lives."""
+    found: dict[str, Any] = {}
 
-    assert within(60, lambda: kitchen(host, "state").rc == 0)
-    before = app_child()
+    def there() -> bool:
+        answer = kitchen(host, "state")
+        found.update(json.loads(answer.stdout) if answer.rc == 0 else {})
+        return bool(found.get("panel", {}).get("alive"))
+
+    assert within(60, there), found
+    return found
+
+
+def control(host: Any) -> str:
+    """The app's control process, the launcher's child."""
+    return str(host.run(f"pgrep -P {main_pid(host, 'fridge-app')}").stdout.strip())
+
+
+def test_a_crashed_panel_leaves_a_record_that_the_agent_takes_and_the_control_process_goes_on(host: Any) -> None:
+    before, cooling = shown(host)["panel"]["pid"], control(host)
     assert kitchen(host, "crash exception").rc == 0
-    assert within(30, lambda: app_child() not in ("", before) and kitchen(host, "state").rc == 0)
+    assert within(30, lambda: shown(host)["panel"]["pid"] != before)
+    assert control(host) == cooling
     assert within(10, lambda: not host.check_output("ls /var/lib/fridge-app/crashes"))
+
+
+def test_a_control_process_that_hangs_is_started_anew(host: Any) -> None:
+    shown(host)
+    before = control(host)
+    assert kitchen(host, "crash control-hang").rc == 0
+    assert within(60, lambda: control(host) not in ("", before)), "nobody noticed"
+    assert "gave no sign of life" in host.check_output("journalctl -u fridge-app --no-pager")
+    shown(host)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -122,13 +146,14 @@ def test_a_killed_service_comes_back(host: Any, service: str) -> None:
     assert within(30, lambda: host.service(service).is_running and main_pid(host, service) not in ("0", before))
 
 
-def test_an_agent_that_hangs_is_started_anew(host: Any) -> None:
-    assert within(30, lambda: host.service("fridge-agent").is_running)
-    before = main_pid(host, "fridge-agent")
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_hangs_is_started_anew(host: Any, service: str) -> None:
+    assert within(30, lambda: host.service(service).is_running)
+    before = main_pid(host, service)
     host.check_output(f"kill -STOP {before}")
-    assert within(60, lambda: main_pid(host, "fridge-agent") not in ("0", before)), "the watchdog did nothing"
-    assert "watchdog" in host.check_output("journalctl -u fridge-agent --no-pager").lower()
-    assert within(30, lambda: host.service("fridge-agent").is_running)
+    assert within(60, lambda: main_pid(host, service) not in ("0", before)), "the watchdog did nothing"
+    assert "watchdog" in host.check_output(f"journalctl -u {service} --no-pager").lower()
+    assert within(30, lambda: host.service(service).is_running)
 
 
 def test_a_proxys_password_is_the_agents_alone(host: Any) -> None:
