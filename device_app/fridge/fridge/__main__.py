@@ -16,8 +16,9 @@ def main() -> None:
     import faulthandler
     import os
 
-    from .app import Environment, serve
+    from .app import Environment
     from .hardware import HardwareError, open_hardware
+    from .service import serve
 
     faulthandler.enable()  # the launcher ends a control process that hangs with SIGABRT
     try:

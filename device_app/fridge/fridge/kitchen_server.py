@@ -15,14 +15,12 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .app import App
 from .control import Button
 from .control.timings import LONG_PRESS_SECONDS
 from .hardware.simulator import SimulatedCabinet
-
-if TYPE_CHECKING:
-    from .app import App
 
 TAP_SECONDS = 0.06
 HOLD_LIMIT_SECONDS = 8.0
