@@ -63,12 +63,20 @@ files:
   type: int
 """
 
+import traceback
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..module_utils import release_medium
 from ..module_utils.layer_archive import LayerError
+
+try:
+    from backports import zstd  # noqa: F401 - used by layer_archive
+
+    ZSTD_ERROR = None
+except ImportError:
+    ZSTD_ERROR = traceback.format_exc()
 
 
 def main() -> None:
@@ -81,6 +89,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if ZSTD_ERROR:
+        module.fail_json(msg=missing_required_lib("backports.zstd"), exception=ZSTD_ERROR)
     p = module.params
     try:
         files = release_medium.contents(Path(p["manifest"]), Path(p["objects"]), p["platform"])
