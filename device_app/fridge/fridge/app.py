@@ -44,6 +44,10 @@ class Environment:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
+        """
+        Raises:
+            ValueError: a variable makes no sense; the text names it.
+        """
         home = Path(variables.get("HOME", "/"))
         return cls(
             state=Path(variables.get("FRIDGE_STATE_DIR") or home / ".local/state/fridge"),
@@ -52,7 +56,7 @@ class Environment:
             release=variables.get("FRIDGE_RELEASE") or None,
             agent_socket=variables.get("FRIDGE_AGENT_SOCKET") or None,
             simulate=variables.get("FRIDGE_SIMULATE", "1") != "0",
-            speed=float(variables.get("FRIDGE_SPEED") or 1),
+            speed=_speed(variables.get("FRIDGE_SPEED") or "1"),
             notify_socket=variables.get("NOTIFY_SOCKET") or None,
         )
 
@@ -60,6 +64,15 @@ class Environment:
     def crashes(self) -> Path | None:
         """Where the agent looks for crash records; None where there is no agent."""
         return self.state.parent / "crashes" if self.agent_socket else None
+
+
+def _speed(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"FRIDGE_SPEED: {text!r} is no number; give simulated seconds a second, for example 60"
+        ) from None
 
 
 class App:
