@@ -24,7 +24,7 @@ def main() -> None:
     try:
         environment = Environment.read(os.environ)
         cabinet = open_hardware(os.environ | {"FRIDGE_RUN_DIR": str(environment.run)})
-    except (HardwareError, ValueError) as exc:
+    except HardwareError as exc:
         child.end(0)
         sys.exit(f"fridge: {exc}")
     sys.exit(asyncio.run(serve(environment, cabinet, child)))

@@ -39,15 +39,10 @@ class Environment:
     release: str | None
     agent_socket: str | None
     simulate: bool
-    speed: float
     notify_socket: str | None
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
-        """
-        Raises:
-            ValueError: a variable makes no sense; the text names it.
-        """
         home = Path(variables.get("HOME", "/"))
         return cls(
             state=Path(variables.get("FRIDGE_STATE_DIR") or home / ".local/state/fridge"),
@@ -56,7 +51,6 @@ class Environment:
             release=variables.get("FRIDGE_RELEASE") or None,
             agent_socket=variables.get("FRIDGE_AGENT_SOCKET") or None,
             simulate=variables.get("FRIDGE_SIMULATE", "1") != "0",
-            speed=_speed(variables.get("FRIDGE_SPEED") or "1"),
             notify_socket=variables.get("NOTIFY_SOCKET") or None,
         )
 
@@ -66,21 +60,12 @@ class Environment:
         return self.state.parent / "crashes" if self.agent_socket else None
 
 
-def _speed(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"FRIDGE_SPEED: {text!r} is no number; give simulated seconds a second, for example 60"
-        ) from None
-
-
 class App:
     """One cabinet and its panel."""
 
     def __init__(self, environment: Environment, cabinet: Hardware, child: PanelProcess) -> None:
         self.environment, self.cabinet = environment, cabinet
-        self.settings = Settings(environment.state, cabinet.boot_id(), environment.speed)
+        self.settings = Settings(environment.state, cabinet.boot_id(), cabinet.speed)
         self.state = self.settings.load()
         self.shown = Shown()
         self._agent = AgentLink(environment.agent_socket)
@@ -103,7 +88,7 @@ class App:
         now = time.monotonic()
         touches, self._touches = tuple(self._touches), []
         inputs = Inputs(self.cabinet.air(), self.cabinet.door_open(), touches)
-        self.state, outputs, events = control.step(self.state, inputs, now * self.environment.speed)
+        self.state, outputs, events = control.step(self.state, inputs, now * self.cabinet.speed)
         self.cabinet.drive(outputs, now - self._stepped_at)
         self._stepped_at = now
         shown = showing(self.state, inputs, outputs)

@@ -249,7 +249,7 @@ def test_a_setting_that_makes_no_sense_is_told_in_a_line() -> None:
     )
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert "FRIDGE_SPEED: 'fast' is no number" in ended.stderr
+    assert "FRIDGE_SPEED: 'fast' is no speed" in ended.stderr
 
 
 def test_the_panel_alone_says_how_it_is_started() -> None:

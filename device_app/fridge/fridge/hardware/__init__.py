@@ -43,6 +43,9 @@ class HardwareError(Exception):
 class Hardware(ABC):
     """A cabinet. All calls come from one thread, and none may take longer than a few milliseconds."""
 
+    speed: float = 1.0
+    """Seconds of the cabinet a second of the clock; only a simulated one is faster."""
+
     @abstractmethod
     def air(self) -> float | None:
         """Air temperature in degrees Celsius, None while the probe gives none."""
