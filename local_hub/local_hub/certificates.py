@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .tls import TlsContext
+
 _CA_LIFETIME = timedelta(days=3650)
 _SERVER_LIFETIME = timedelta(days=397)
 _RENEW_BEFORE = timedelta(days=30)
@@ -34,6 +36,8 @@ class Certificates:
         self.server = directory / "server.pem"
         self._ca_key = directory / "ca.key"
         self._server_key = directory / "server.key"
+        self._device_cas = directory / "device-ca"
+        self._authorities: tuple[float, tuple[bytes, ...]] = (-1.0, ())
 
     def ensure(self, names: frozenset[str], now: datetime) -> None:
         """Make the CA, the bundle and the server certificate, unless they are there and good for `names`."""
@@ -44,8 +48,46 @@ class Certificates:
             self._make_server(names, now)
         self._ensure_bundle()
 
+    def trust(self, path: Path) -> None:
+        """Let the authorities in a PEM file vouch for devices; a running hub takes them at once.
+
+        Azure does this by its management API, out of reach of the service SDKs:
+        https://learn.microsoft.com/azure/iot-hub/tutorial-x509-test-certs
+
+        Raises:
+            ValueError: one of the certificates is none of an authority.
+        """
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+        for certificate in found:
+            try:
+                constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+            except x509.ExtensionNotFound:
+                constraints = x509.BasicConstraints(ca=False, path_length=None)
+            if not constraints.ca:
+                raise ValueError(f"{certificate.subject.rfc4514_string()} is no certificate authority")
+        self._device_cas.mkdir(mode=0o700, exist_ok=True)
+        for certificate in found:
+            name = certificate.fingerprint(hashes.SHA256()).hex()
+            write_file(self._device_cas / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def device_authorities(self) -> tuple[bytes, ...]:
+        """Who may vouch for devices, as DER."""
+        try:
+            changed = self._device_cas.stat().st_mtime
+        except FileNotFoundError:
+            return ()
+        if changed != self._authorities[0]:
+            files = sorted(self._device_cas.glob("*.pem"))
+            known = [x509.load_pem_x509_certificate(file.read_bytes()) for file in files]
+            self._authorities = (changed, tuple(each.public_bytes(serialization.Encoding.DER) for each in known))
+        return self._authorities[1]
+
+    def device_context(self) -> ssl.SSLContext:
+        """TLS for the listeners that devices reach: a client certificate is asked for, none is needed."""
+        return TlsContext(self.server, self._server_key).as_ssl()
+
     def server_context(self) -> ssl.SSLContext:
-        """TLS for the listeners: 1.2 at least, as IoT Hub."""
+        """TLS for services: 1.2 at least, as IoT Hub."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.server, self._server_key)

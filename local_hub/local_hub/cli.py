@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""local-hub serve | env | wait."""
+"""local-hub serve | env | wait | trust."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from .core.notification import SOURCES
+from .core.quota import SKUS
 from .core.sas import key_bytes, sign
 from .settings import Addresses, DataDirectory, Settings, SettingsError
 
 _POLL = 0.1
+_NO_ROUTES = "none"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +68,15 @@ def _wait(directory: DataDirectory, settings: Settings, options: argparse.Namesp
     return 0
 
 
+def _trust(directory: DataDirectory, settings: Settings, options: argparse.Namespace) -> int:
+    for path in options.files:
+        try:
+            directory.certificates.trust(path)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"cannot trust {path}: {error}") from error
+    return 0
+
+
 def _answers(directory: DataDirectory, settings: Settings) -> bool:
     context = ssl.create_default_context(cafile=directory.certificates.ca)
     token = sign(settings.hostname, key_bytes(settings.policy_key) or b"", int(time.time()) + 60, "iothubowner")
@@ -80,7 +92,20 @@ def _answers(directory: DataDirectory, settings: Settings) -> bool:
 
 def _addresses(options: argparse.Namespace) -> Addresses:
     aliases = tuple(options.alias) if options.alias else None
-    return Addresses(options.host, options.hostname, options.https_port, options.amqp_port, options.mqtt_port, aliases)
+    routes = getattr(options, "route", None)
+    if routes is not None:
+        routes = tuple(sorted(set(routes) - {_NO_ROUTES}))
+    return Addresses(
+        options.host,
+        options.hostname,
+        options.https_port,
+        options.amqp_port,
+        options.mqtt_port,
+        aliases,
+        routes,
+        getattr(options, "sku", None),
+        getattr(options, "units", None),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,9 +120,19 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--amqp-port", type=_port, help="AMQP; the service SDKs insist on 5671, the default")
     common.add_argument("--mqtt-port", type=_port, help="MQTT; the device SDKs insist on 8883, the default")
     parser = argparse.ArgumentParser(prog="local-hub", description="A server that speaks Azure IoT Hub's protocols")
-    commands = parser.add_subparsers(required=True, metavar="serve|env|wait")
+    commands = parser.add_subparsers(required=True, metavar="serve|env|wait|trust")
     serving = commands.add_parser("serve", parents=[common], help="run the hub")
     serving.add_argument("--verbose", action="store_true", help="log libraries' messages too")
+    serving.add_argument(
+        "--route",
+        action="append",
+        choices=(*SOURCES, _NO_ROUTES),
+        help="tell event readers of this too, besides telemetry; repeatable (default none, or what was given last)",
+    )
+    serving.add_argument(
+        "--sku", choices=("none", *SKUS), help="keep the limits of this SKU (default none, or the last)"
+    )
+    serving.add_argument("--units", type=int, help="units of the SKU (default 1, or the last)")
     serving.set_defaults(run=_serve)
     environment = commands.add_parser("env", parents=[common], help="print the variables that clients need")
     environment.add_argument("--format", choices=("shell", "json"), default="shell")
@@ -105,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     waiting = commands.add_parser("wait", parents=[common], help="wait until the hub answers")
     waiting.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
     waiting.set_defaults(run=_wait)
+    trusting = commands.add_parser("trust", parents=[common], help="let certificate authorities vouch for devices")
+    trusting.add_argument("files", nargs="+", type=Path, metavar="FILE", help="certificates of authorities, PEM")
+    trusting.set_defaults(run=_trust)
     return parser
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from .amqp.server import AmqpServer
 from .https.server import HttpsServer
+from .https.websockets import WebSockets
 from .hub.hub import Hub
 from .mqtt.server import MqttServer
 from .settings import EVENT_HUB, DataDirectory, Settings, SettingsError
@@ -67,7 +68,18 @@ async def serve(directory: DataDirectory, settings: Settings) -> None:
 
 def _load(directory: DataDirectory, settings: Settings, failure: _Failure) -> Hub:
     try:
-        hub = Hub(directory.database, settings.policy_key, settings.names, failure)
+        authorities = directory.certificates.device_authorities
+        hub = Hub(
+            directory.database,
+            settings.policy_key,
+            settings.names,
+            failure,
+            authorities=authorities,
+            routes=settings.routes,
+            name=EVENT_HUB,
+            hostname=settings.hostname,
+            limits=settings.limits(),
+        )
         hub.start()
     except sqlite3.Error as error:
         raise SettingsError(f"cannot use the database {directory.database}: {error}") from error
@@ -76,16 +88,17 @@ def _load(directory: DataDirectory, settings: Settings, failure: _Failure) -> Hu
 
 @contextlib.asynccontextmanager
 async def _listening(hub: Hub, directory: DataDirectory, settings: Settings) -> AsyncIterator[None]:
-    tls = directory.certificates.server_context()
-    listeners: list[tuple[str, _Listener, int]] = [
-        ("amqp", AmqpServer(hub, EVENT_HUB), settings.amqp_port),
-        ("mqtt", MqttServer(hub), settings.mqtt_port),
+    service_tls, device_tls = directory.certificates.server_context(), directory.certificates.device_context()
+    amqp, mqtt = AmqpServer(hub, EVENT_HUB), MqttServer(hub)
+    listeners: list[tuple[str, _Listener, int, ssl.SSLContext]] = [
+        ("amqp", amqp, settings.amqp_port, service_tls),
+        ("mqtt", mqtt, settings.mqtt_port, device_tls),
         # REST last: whoever waits for an answer of it finds the others open too.
-        ("https", HttpsServer(hub), settings.https_port),
+        ("https", HttpsServer(hub, WebSockets(mqtt.connection, amqp.connection)), settings.https_port, device_tls),
     ]
     started: list[_Listener] = []
     try:
-        for name, listener, port in listeners:
+        for name, listener, port, tls in listeners:
             try:
                 await listener.start(settings.host, port, tls)
             except OSError as error:

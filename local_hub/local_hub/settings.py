@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from .certificates import Certificates, utc_now, write_file
+from .core.quota import Plan, plan
 from .core.sas import new_key
 
 EVENT_HUB = "local-hub"
@@ -34,12 +35,26 @@ class Settings:
     amqp_port: int = 5671
     mqtt_port: int = 8883
     aliases: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    sku: str = "none"
+    units: int = 1
 
     @property
     def names(self) -> frozenset[str]:
         """All names that the certificate is for."""
         names = {"localhost", "127.0.0.1", self.hostname, self.host, *self.aliases}
         return frozenset(names - {"0.0.0.0", "::"})  # noqa: S104 - not bound here, only left out
+
+    def limits(self) -> Plan | None:
+        """What a hub of this SKU does, or None for one without limits.
+
+        Raises:
+            SettingsError: there is no hub with so many units.
+        """
+        try:
+            return None if self.sku == "none" else plan(self.sku, self.units)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
 
     def connection_string(self) -> str:
         """For azure-iot-hub."""
@@ -65,6 +80,9 @@ class Addresses:
     amqp_port: int | None = None
     mqtt_port: int | None = None
     aliases: tuple[str, ...] | None = None
+    routes: tuple[str, ...] | None = None
+    sku: str | None = None
+    units: int | None = None
 
 
 class DataDirectory:
@@ -115,6 +133,7 @@ class DataDirectory:
         known = self._read()
         given = {name: value for name, value in asdict(addresses).items() if value is not None}
         settings = replace(known or Settings(new_key()), **given)
+        settings.limits()  # what cannot be is not remembered
         if settings != known:
             write_file(self._settings, json.dumps(asdict(settings), indent=2).encode(), 0o600)
         return settings
@@ -124,7 +143,7 @@ class DataDirectory:
             return None
         try:
             settings = Settings(**json.loads(self._settings.read_bytes()))
-            return replace(settings, aliases=tuple(settings.aliases))
+            return replace(settings, aliases=tuple(settings.aliases), routes=tuple(settings.routes))
         except (ValueError, TypeError) as error:
             raise SettingsError(f"{self._settings} is damaged: {error}") from error
 

@@ -6,8 +6,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from local_hub.core.configuration import Configuration, assign, new_configuration, require_quoted_match
-from local_hub.core.errors import ArgumentInvalid, InvalidConfigurationContent, PreconditionFailed
+from local_hub.core.configuration import (
+    EDGE,
+    MODULE,
+    Configuration,
+    assign,
+    deploy,
+    new_configuration,
+    require_quoted_match,
+)
+from local_hub.core.errors import (
+    ArgumentInvalid,
+    InvalidConfigurationContent,
+    InvalidConfigurationCustomMetricsQuery,
+    InvalidConfigurationTargetCondition,
+    PreconditionFailed,
+)
 from local_hub.core.query import UNDEFINED
 from local_hub.core.twin import Twin
 
@@ -72,6 +86,10 @@ def test_condition_labels_priority_and_metrics_can_change_content_cannot() -> No
         {"deviceContent": {"tags.x": 1}},
         {"deviceContent": {"properties.desired": {}}},
         {"deviceContent": {"properties.desired..x": 1}},
+        {"deviceContent": {"properties.desired.x": 1}, "moduleContent": {"properties.desired.x": 1}},
+        {"modulesContent": {"a": {"tags.x": 1}}},
+        {"modulesContent": {"a": 1}},
+        {"modulesContent": {f"m{number}": {"properties.desired.x": 1} for number in range(51)}},
     ],
 )
 def test_content_is_for_desired_properties_only(content: dict[str, Any]) -> None:
@@ -86,6 +104,67 @@ def test_content_is_for_desired_properties_only(content: dict[str, Any]) -> None
 def test_other_mistakes_are_named(fields: dict[str, Any]) -> None:
     with pytest.raises(ArgumentInvalid):
         configuration("one", 1, **fields)
+
+
+def edge(name: str, order: int, priority: int, content: dict[str, Any]) -> Configuration:
+    return new_configuration(
+        name, {"content": {"modulesContent": content}, "targetCondition": "*", "priority": priority}, NOW, order
+    )
+
+
+def test_layers_lie_on_the_strongest_deployment() -> None:
+    whole = {"$edgeAgent": {"properties.desired": {"modules": {"a": {"v": 1}, "none": None}}}}
+    weak = edge("weak", 1, 1, {"$edgeAgent": {"properties.desired": {"modules": {"old": {}}}}})
+    base = edge("base", 2, 5, {**whole, "a": {"properties.desired.speed": 1}})
+    below = edge("below", 3, 4, {"a": {"properties.desired.below": 1}})
+    layer = edge(
+        "layer", 4, 6, {"$edgeAgent": {"properties.desired.modules.b": {"v": 2}}, "a": {"properties.desired.speed": 2}}
+    )
+    deployment = deploy([layer, base, below, weak], lambda root: UNDEFINED)
+    assert deployment.section == {
+        "weak": {"status": "Targeted"},
+        "below": {"status": "Targeted"},
+        "base": {"status": "Applied"},
+        "layer": {"status": "Applied"},
+    }
+    assert deployment.modules() == {"$edgeAgent", "a", "b"}
+    assert deployment.wanted("$edgeAgent", {"stale": 1}) == {"modules": {"a": {"v": 1}, "b": {"v": 2}}}
+    assert deployment.wanted("a", {"kept": 1}) == {"kept": 1, "speed": 2}
+    assert deploy([layer], lambda root: UNDEFINED).layers == ()
+    assert (base.kind, base.is_layer, layer.is_layer) == (EDGE, False, True)
+    assert set(base.system_metrics()) == {
+        "targetedCount",
+        "appliedCount",
+        "reportedSuccessfulCount",
+        "reportedFailedCount",
+    }
+
+
+def test_modules_have_configurations_of_their_own() -> None:
+    made = new_configuration(
+        "m",
+        {
+            "content": {"moduleContent": {"properties.desired.x": 1}},
+            "targetCondition": "FROM devices.modules WHERE tags.a = 1",
+        },
+        NOW,
+        1,
+    )
+    twin = Twin().with_service_patch({"a": 1}, None, NOW)
+    assert assign([made], twin, {"tags": {"a": 1}}.get, MODULE) == ({"m": {"status": "Applied"}}, {"x": 1})
+    assert assign([made], twin, {"tags": {"a": 1}}.get) == ({}, {})
+    assert made.system_queries()["targetedCount"] == "select deviceId from devices.modules WHERE tags.a = 1"
+    assert made.system_metrics()["targetedCount"].source == "devices.modules"
+
+
+def test_the_condition_is_for_what_the_content_is_for() -> None:
+    for content, condition in (("moduleContent", "tags.a = 1"), ("deviceContent", "FROM devices.modules")):
+        with pytest.raises(InvalidConfigurationTargetCondition):
+            new_configuration(
+                "m", {"content": {content: {"properties.desired.x": 1}}, "targetCondition": condition}, NOW, 1
+            )
+    with pytest.raises(InvalidConfigurationCustomMetricsQuery):
+        configuration("one", 1, metrics={"queries": {"jobs": "SELECT * FROM devices.jobs"}})
 
 
 def test_a_configuration_survives_its_record() -> None:

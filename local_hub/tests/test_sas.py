@@ -65,3 +65,8 @@ def test_keys_are_32_random_bytes_in_base64() -> None:
     assert len(base64.b64decode(new_key())) == 32
     assert new_key() != new_key()
     assert key_bytes("not base64!") is None
+
+
+def test_a_resource_that_is_no_address_is_refused() -> None:
+    with pytest.raises(Unauthorized):
+        _ = SasToken.parse("SharedAccessSignature sr=[&sig=x&se=1").resource

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..core.c2d_queue import Message, expiry
 from ..core.errors import ArgumentInvalid
-from ..hub.events import PARTITIONS, Event, Events
+from ..hub.events import PARTITIONS, TELEMETRY, Event, Events
 from .connection import IncomingMessage
 from .encoding import Array, Int, Symbol, Timestamp, encode_message
 
@@ -111,22 +111,31 @@ def management_answer(request: IncomingMessage, hub: str, events: Events, create
 
 def event_message(event: Event) -> bytes:
     """An event as Event Hubs delivers it."""
+    device_id, _, module_id = event.device_id.partition("/")
     annotations = {
         "x-opt-sequence-number": event.sequence,
         "x-opt-offset": str(event.sequence),
         "x-opt-enqueued-time": Timestamp(event.enqueued_ms),
-        "iothub-connection-device-id": event.device_id,
-        "iothub-connection-auth-method": _AUTH_METHOD,
-        "iothub-connection-auth-generation-id": event.generation_id,
+        "iothub-connection-device-id": device_id,
+        **({"iothub-connection-module-id": module_id} if module_id else {}),
         "iothub-enqueuedtime": Timestamp(event.enqueued_ms),
-        "iothub-message-source": "Telemetry",
+        "iothub-message-source": event.source,
     }
+    if event.source == TELEMETRY:  # what the hub itself says has nobody who proved himself
+        annotations["iothub-connection-auth-method"] = _AUTH_METHOD
+        annotations["iothub-connection-auth-generation-id"] = event.generation_id
     return encode_message(
         data=event.body,
         annotations=annotations,
         properties=_system_properties(event.system),
         application_properties=event.properties,
     )
+
+
+def file_notification_message(notice: str, token: str) -> bytes:
+    """What a service is told of an uploaded file."""
+    properties = {"message-id": token, "content-type": Symbol("application/json"), "content-encoding": Symbol("utf-8")}
+    return encode_message(data=notice.encode(), properties=properties)
 
 
 def feedback_message(records: str, token: str) -> bytes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Protocol
@@ -11,7 +12,7 @@ from typing import Protocol
 from ..core.errors import HubError
 from ..hub.hub import Hub
 from .connection import Link
-from .nodes import EventSource, event_message, feedback_message
+from .nodes import EventSource, event_message, feedback_message, file_notification_message
 
 _BATCH = 100
 EPOCH = "com.microsoft:epoch"
@@ -157,6 +158,49 @@ class FeedbackReceiver:
             act()
         except HubError:
             return  # as above
+
+
+class FileNotificationReceiver:
+    """Tells of uploaded files, one by one; a notice is forgotten when the client accepts it."""
+
+    def __init__(self, hub: Hub, link: Link, wire: Wire) -> None:
+        self._notices = hub.notices
+        self._link = link
+        self._wire = wire
+        self._tokens: dict[int, str] = {}
+        self._completing: set[asyncio.Task[None]] = set()
+        self._notices.listeners.add(self.pump)
+
+    def pump(self) -> None:
+        """Receiver."""
+        while self._link.credit > 0 and (taken := self._notices.take()) is not None:
+            token, notice = taken
+            self._tokens[self._link.send(file_notification_message(json.dumps(notice), token))] = token
+        self._link.finish_drain()
+        self._wire.flush()
+
+    def settled(self, tag: int, accepted: bool) -> None:
+        """Receiver."""
+        token = self._tokens.pop(tag, None)
+        if token is not None:
+            task = asyncio.get_running_loop().create_task(self._settle(token, accepted))
+            self._completing.add(task)
+            task.add_done_callback(self._completing.discard)
+
+    def close(self) -> None:
+        """Receiver."""
+        self._notices.listeners.discard(self.pump)
+        for token in self._tokens.values():
+            with contextlib.suppress(HubError):  # the lock ran out
+                self._notices.abandon(token)
+        self._tokens.clear()
+
+    async def _settle(self, token: str, accepted: bool) -> None:
+        with contextlib.suppress(HubError):  # the lock ran out and the notice went to somebody else
+            if accepted:
+                await self._notices.complete(token)
+            else:
+                self._notices.abandon(token)
 
 
 class Ownership:

@@ -15,7 +15,7 @@ from ..hub.hub import Hub
 from . import nodes
 from .connection import AmqpConnection, IncomingDelivery, IncomingMessage, Link
 from .frames import FrameError
-from .receivers import EventReceiver, FeedbackReceiver, Ownership, Receiver
+from .receivers import EventReceiver, FeedbackReceiver, FileNotificationReceiver, Ownership, Receiver
 
 _log = logging.getLogger(__name__)
 _HANDSHAKE_TIMEOUT = 15.0
@@ -25,6 +25,7 @@ _MAX_QUEUED = 100
 _HIGH_WATER = 1024 * 1024
 _CBS, _MANAGEMENT = "$cbs", "$management"
 _DEVICEBOUND, _FEEDBACK = "messages/devicebound", "messages/servicebound/feedback"
+_FILES = "messages/servicebound/filenotifications"
 
 
 class _Connection(asyncio.Protocol):
@@ -162,6 +163,9 @@ class _Connection(asyncio.Protocol):
         elif link.sends and path == _FEEDBACK:
             link.attach()
             self._receivers[link] = FeedbackReceiver(self._hub, link, self)
+        elif link.sends and path == _FILES:
+            link.attach()
+            self._receivers[link] = FileNotificationReceiver(self._hub, link, self)
         elif link.sends:
             self._attach_events(link)
         elif path == _DEVICEBOUND:
@@ -262,6 +266,10 @@ class AmqpServer:
         self._hub = hub
         self._server: asyncio.Server | None = None
 
+    def connection(self) -> asyncio.Protocol:
+        """What serves one connection, whatever carries its bytes."""
+        return _Connection(self._hub, self)
+
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
         """Begin to listen.
 
@@ -269,7 +277,7 @@ class AmqpServer:
             OSError: the port cannot be had.
         """
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self._hub, self),
+            self.connection,
             host,
             port,
             ssl=tls,

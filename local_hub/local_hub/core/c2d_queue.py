@@ -6,6 +6,8 @@
         +------abandon--------+   (connection lost before PUBACK)
     enqueued --TTL passed--> gone (Expired)
     enqueued --delivered too often--> gone (DeliveryCountExceeded)
+    invisible --reject--> gone (Rejected)                 (HTTPS only)
+    invisible --lock ran out--> enqueued                  (HTTPS only: no connection tells that the device is gone)
     any --purge--> gone (Purged)
 
 Everything that changes a queue lives in this file, and it never looks at a clock: the time is passed in.
@@ -26,6 +28,14 @@ DEFAULT_TTL = 3600.0
 MAX_TTL = 2 * 24 * 3600.0
 
 
+@dataclass(frozen=True)
+class Lock:
+    """How a device that fetched a message over HTTPS names it, and until when it is kept for it."""
+
+    token: str
+    until: float
+
+
 @dataclass
 class Message:
     """A message on its way to a device. `properties` are the application's, system ones have their own fields."""
@@ -43,6 +53,7 @@ class Message:
     ack: str = "none"
     properties: dict[str, Any] = field(default_factory=dict)
     deliveries: int = 0
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,8 @@ class C2DQueue:
             raise QueueFull(f"the device has {MAX_DEPTH} messages waiting already")
         self._enqueued[message.sequence] = message
 
-    def deliver(self, now: float) -> Message | None:
-        """The next message to put on the wire; it is invisible until completed or abandoned.
+    def deliver(self, now: float, lock: Lock | None = None) -> Message | None:
+        """The next message to put on the wire; it is invisible until completed or abandoned, or its lock runs out.
 
         Call `expire` first: a message that is too late or was delivered too often must not go out.
         """
@@ -98,6 +109,7 @@ class C2DQueue:
             if message.expires_at > now and message.deliveries < MAX_DELIVERIES:
                 del self._enqueued[sequence]
                 message.deliveries += 1
+                message.lock = lock
                 self._invisible[sequence] = message
                 return message
         return None
@@ -107,14 +119,32 @@ class C2DQueue:
         message = self._invisible.pop(sequence, None)
         return Outcome(message, "Success") if message else None
 
+    def locked(self, token: str, now: float) -> int | None:
+        """The sequence number of the message with this lock, if it still holds."""
+        for sequence, message in self._invisible.items():
+            if message.lock is not None and message.lock.token == token and message.lock.until > now:
+                return sequence
+        return None
+
+    def reject(self, sequence: int) -> Outcome | None:
+        """The device does not want it."""
+        message = self._invisible.pop(sequence, None)
+        return Outcome(message, "Rejected") if message else None
+
+    def abandon(self, sequence: int) -> None:
+        """The device cannot take it now."""
+        if sequence in self._invisible:
+            self._enqueue_again([sequence])
+
     def abandon_all(self) -> None:
         """The connection is gone: what it had not acknowledged waits again, in its old place."""
-        merged = {**self._enqueued, **self._invisible}
-        self._enqueued = {sequence: merged[sequence] for sequence in sorted(merged)}
-        self._invisible = {}
+        self._enqueue_again(list(self._invisible))
 
     def expire(self, now: float) -> list[Outcome]:
         """Take out what is too late and what was delivered too often."""
+        late = [key for key, each in self._invisible.items() if each.lock is not None and each.lock.until <= now]
+        if late:
+            self._enqueue_again(late)
         ended = []
         for message in list(self._enqueued.values()):
             if message.expires_at <= now:
@@ -130,6 +160,10 @@ class C2DQueue:
         ended = [Outcome(message, "Purged") for message in self._enqueued.values()]
         self._enqueued = {}
         return ended
+
+    def _enqueue_again(self, sequences: list[int]) -> None:
+        back = {sequence: self._invisible.pop(sequence) for sequence in sequences}
+        self._enqueued = dict(sorted({**self._enqueued, **back}.items()))
 
     def next_expiry(self) -> float | None:
         """When `expire` has something to do next."""

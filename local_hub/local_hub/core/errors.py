@@ -17,6 +17,11 @@ class HubError(Exception):
     status = 500
     condition = "amqp:internal-error"
 
+    def __init__(self, text: str = "", retry_after: float | None = None) -> None:
+        """`retry_after` is how many seconds a client had better wait."""
+        super().__init__(text)
+        self.retry_after = retry_after
+
 
 class ArgumentInvalid(HubError):
     code, number, status, condition = "ArgumentInvalid", 400004, 400, "amqp:invalid-field"
@@ -26,12 +31,37 @@ class InvalidConfigurationContent(HubError):
     code, number, status, condition = "InvalidConfigurationContent", 400031, 400, "amqp:invalid-field"
 
 
+class InvalidConfigurationTargetCondition(ArgumentInvalid):
+    code, number = "InvalidConfigurationTargetCondition", 400030
+
+
+class CannotModifyImmutableConfigurationContent(ArgumentInvalid):
+    code, number = "CannotModifyImmutableConfigurationContent", 400032
+
+
+class InvalidConfigurationCustomMetricsQuery(ArgumentInvalid):
+    code, number = "InvalidConfigurationCustomMetricsQuery", 400033
+
+
 class Unauthorized(HubError):
     code, number, status, condition = "IotHubUnauthorizedAccess", 401002, 401, "amqp:unauthorized-access"
 
 
+class IotHubQuotaExceeded(HubError):
+    code, number, status, condition = "IotHubQuotaExceeded", 403002, 403, "com.microsoft:quota-exceeded"
+
+
+class JobQuotaExceeded(HubError):
+    code, number, status, condition = "JobQuotaExceeded", 403003, 403, "amqp:resource-limit-exceeded"
+
+
 class QueueFull(HubError):
     code, number, status = "DeviceMaximumQueueDepthExceeded", 403004, 403
+    condition = "amqp:resource-limit-exceeded"
+
+
+class TooManyUploads(HubError):
+    code, number, status = "DeviceMaximumActiveFileUploadLimitExceeded", 403006, 403
     condition = "amqp:resource-limit-exceeded"
 
 
@@ -42,6 +72,25 @@ class DeviceNotFound(HubError):
         super().__init__(f"device {device_id} is not registered")
 
 
+class BlobContainerValidationError(ArgumentInvalid):
+    code, number = "BlobContainerValidationError", 400008
+
+
+class DeviceDefinedMultipleTimes(HubError):
+    code, number, status, condition = "DeviceDefinedMultipleTimes", 400011, 400, "amqp:invalid-field"
+
+
+class JobNotFound(HubError):
+    code, number, status, condition = "JobNotFound", 404002, 404, "amqp:not-found"
+
+
+class ModuleNotFound(HubError):
+    code, number, status, condition = "ModuleNotFound", 404010, 404, "amqp:not-found"
+
+    def __init__(self, device_id: str, module_id: str) -> None:
+        super().__init__(f"module {module_id} is not registered on device {device_id}")
+
+
 class DeviceNotOnline(HubError):
     code, number, status, condition = "DeviceNotOnline", 404103, 404, "amqp:not-found"
 
@@ -50,8 +99,32 @@ class ConfigurationNotFound(HubError):
     code, number, status, condition = "ConfigurationNotFound", 404051, 404, "amqp:not-found"
 
 
+class EnrollmentNotFound(HubError):
+    code, number, status, condition = "EnrollmentNotFound", 404201, 404, "amqp:not-found"
+
+
+class RegistrationNotFound(HubError):
+    code, number, status, condition = "RegistrationNotFound", 404202, 404, "amqp:not-found"
+
+
+class EnrollmentExists(HubError):
+    code, number, status, condition = "EnrollmentConflict", 409201, 409, "amqp:not-allowed"
+
+
+class TooManyEnrollments(HubError):
+    code, number, status, condition = "QuotaExceeded", 403201, 403, "amqp:resource-limit-exceeded"
+
+
 class DeviceAlreadyExists(HubError):
     code, number, status, condition = "DeviceAlreadyExists", 409001, 409, "amqp:not-allowed"
+
+
+class JobAlreadyExists(HubError):
+    code, number, status, condition = "JobAlreadyExists", 409104, 409, "amqp:not-allowed"
+
+
+class ModuleAlreadyExists(HubError):
+    code, number, status, condition = "ModuleAlreadyExistsOnDevice", 409301, 409, "amqp:not-allowed"
 
 
 class ConfigurationAlreadyExists(HubError):
@@ -70,8 +143,21 @@ class MessageTooLarge(HubError):
     code, number, status, condition = "MessageTooLarge", 413001, 413, "amqp:link:message-size-exceeded"
 
 
+class ConfigurationCountLimitExceeded(HubError):
+    code, number, status, condition = ("ConfigurationCountLimitExceeded", 413101, 413, "amqp:resource-limit-exceeded")
+
+
+class TooManyDevices(HubError):
+    code, number, status, condition = "TooManyDevices", 413002, 413, "amqp:resource-limit-exceeded"
+
+
+class TooManyModulesOnDevice(HubError):
+    code, number, status, condition = "TooManyModulesOnDevice", 413003, 413, "amqp:resource-limit-exceeded"
+
+
 class ThrottlingException(HubError):
-    code, number, status, condition = "ThrottlingException", 429001, 429, "com.microsoft:server-busy"
+    # the condition: AmqpErrorMapper of the C# SDK, amqp_service_errors.ts of the Node one
+    code, number, status, condition = "ThrottlingException", 429001, 429, "com.microsoft:device-container-throttled"
 
 
 class GatewayTimeout(HubError):

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .client_certificate import thumbprint
 from .errors import ArgumentInvalid
 from .sas import key_bytes, new_key
 from .timestamps import NEVER
@@ -20,11 +21,12 @@ JsonObject = dict[str, Any]
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-.%_#*?!(),:=@$']{1,128}")
 _STATUSES = ("enabled", "disabled")
+SAS, SELF_SIGNED, CERTIFICATE_AUTHORITY, NONE = "sas", "selfSigned", "certificateAuthority", "none"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the registry keeps of a device; only symmetric keys prove it."""
+    """What the registry keeps of a device. What proves it depends on `authentication_type`."""
 
     device_id: str
     generation_id: str
@@ -35,6 +37,16 @@ class Identity:
     status_reason: str | None = None
     status_updated: str = NEVER
     iot_edge: bool = False
+    module_id: str | None = None
+    managed_by: str | None = None
+    authentication_type: str = SAS
+    primary_thumbprint: str | None = None
+    secondary_thumbprint: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The name under which the hub holds it: `deviceId`, or `deviceId/moduleId` for a module."""
+        return self.device_id if self.module_id is None else module_key(self.device_id, self.module_id)
 
     @property
     def enabled(self) -> bool:
@@ -42,8 +54,30 @@ class Identity:
         return self.status == "enabled"
 
     def keys(self) -> list[bytes]:
-        """Both keys, as they sign."""
+        """Both keys, as they sign; none where a certificate is asked for."""
+        if self.authentication_type != SAS:
+            return []
         return [raw for raw in map(key_bytes, (self.primary_key, self.secondary_key)) if raw]
+
+    def thumbprints(self) -> tuple[str | None, str | None]:
+        """Of the certificates that prove a self-signed device."""
+        return self.primary_thumbprint, self.secondary_thumbprint
+
+    def authentication_document(self) -> JsonObject:
+        """REST's `AuthenticationMechanism`; it has what counts for the type, and null elsewhere."""
+        by_key = self.authentication_type == SAS
+        return {
+            "symmetricKey": {
+                "primaryKey": self.primary_key if by_key else None,
+                "secondaryKey": self.secondary_key if by_key else None,
+            },
+            "x509Thumbprint": self.thumbprint_document(),
+            "type": self.authentication_type,
+        }
+
+    def thumbprint_document(self) -> JsonObject:
+        """REST's `X509Thumbprint`."""
+        return {"primaryThumbprint": self.primary_thumbprint, "secondaryThumbprint": self.secondary_thumbprint}
 
     def updated(self, body: JsonObject, now: str) -> Identity:
         """This identity with what `body` (a REST `Device`) says.
@@ -54,7 +88,9 @@ class Identity:
         status = body.get("status") or self.status
         if status not in _STATUSES:
             raise ArgumentInvalid("status is enabled or disabled")
+        authentication_type = _authentication_type(body) or self.authentication_type
         primary, secondary = _keys(body)
+        thumbprints = _thumbprints(body, authentication_type, self.thumbprints())
         return replace(
             self,
             etag=new_etag(),
@@ -64,6 +100,10 @@ class Identity:
             status_reason=_text(body, "statusReason"),
             status_updated=now if status != self.status else self.status_updated,
             iot_edge=bool((body.get("capabilities") or {}).get("iotEdge", False)),
+            managed_by=_text(body, "managedBy") if self.module_id is not None else None,
+            authentication_type=authentication_type,
+            primary_thumbprint=thumbprints[0],
+            secondary_thumbprint=thumbprints[1],
         )
 
     def to_record(self) -> str:
@@ -88,20 +128,65 @@ def new_identity(device_id: str, body: JsonObject, now: str) -> Identity:
     return Identity(device_id, generation, new_etag(), new_key(), new_key()).updated(body, now)
 
 
+def new_module_identity(device_id: str, module_id: str, body: JsonObject, now: str) -> Identity:
+    """The identity that a REST `Module` asks for.
+
+    Raises:
+        ArgumentInvalid: a name or a field breaks the rules.
+    """
+    if not _DEVICE_ID.fullmatch(module_id):
+        raise ArgumentInvalid("a module id has 1 to 128 characters of A-Z a-z 0-9 and - . % _ # * ? ! ( ) , : = @ $ '")
+    generation = str(secrets.randbelow(10**18) + 10**17)
+    identity = Identity(device_id, generation, new_etag(), new_key(), new_key(), module_id=module_id)
+    return identity.updated(body, now)
+
+
+def module_key(device_id: str, module_id: str) -> str:
+    """No name has a slash: this is unambiguous."""
+    return f"{device_id}/{module_id}"
+
+
 def new_etag() -> str:
     """An opaque version of an identity or a configuration."""
     return secrets.token_urlsafe(9)
 
 
-def _keys(body: JsonObject) -> tuple[str | None, str | None]:
+def _authentication(body: JsonObject, part: str) -> JsonObject:
     authentication = body.get("authentication") or {}
     if not isinstance(authentication, dict):
         raise ArgumentInvalid("authentication is an object")
-    if authentication.get("type") not in (None, "sas"):
-        raise ArgumentInvalid("authentication by certificate is not offered: use type sas")
-    symmetric = authentication.get("symmetricKey") or {}
-    if not isinstance(symmetric, dict):
-        raise ArgumentInvalid("symmetricKey is an object")
+    value = authentication.get(part) or {}
+    if not isinstance(value, dict):
+        raise ArgumentInvalid(f"{part} is an object")
+    return value
+
+
+def _authentication_type(body: JsonObject) -> str | None:
+    authentication = body.get("authentication") or {}
+    if not isinstance(authentication, dict):
+        raise ArgumentInvalid("authentication is an object")
+    name = authentication.get("type")
+    if name not in (None, SAS, SELF_SIGNED, CERTIFICATE_AUTHORITY, NONE):
+        raise ArgumentInvalid("the type of authentication is sas, selfSigned, certificateAuthority or none")
+    return name
+
+
+def _thumbprints(
+    body: JsonObject, authentication_type: str, known: tuple[str | None, str | None]
+) -> tuple[str | None, str | None]:
+    if authentication_type != SELF_SIGNED:
+        return None, None
+    given = _authentication(body, "x509Thumbprint")
+    if not given and any(known):
+        return known
+    primary, secondary = thumbprint(given.get("primaryThumbprint")), thumbprint(given.get("secondaryThumbprint"))
+    if primary is None and secondary is None:
+        raise ArgumentInvalid("a self-signed device has a thumbprint at least")
+    return primary, secondary
+
+
+def _keys(body: JsonObject) -> tuple[str | None, str | None]:
+    symmetric = _authentication(body, "symmetricKey")
     return _key(symmetric.get("primaryKey")), _key(symmetric.get("secondaryKey"))
 
 

@@ -35,11 +35,18 @@ class SasToken:
 
     @property
     def resource(self) -> str:
-        """The resource without scheme and port, in lower-case host form: `localhost/devices/fridge-1`."""
+        """The resource without scheme and port, in lower-case host form: `localhost/devices/fridge-1`.
+
+        Raises:
+            Unauthorized: it is no address.
+        """
         decoded = unquote(self.signed_resource)
         if "://" not in decoded:
             decoded = f"sb://{decoded}"
-        parts = urlsplit(decoded)
+        try:
+            parts = urlsplit(decoded)
+        except ValueError:
+            raise Unauthorized("the shared access signature is for nothing that has an address") from None
         return (parts.hostname or "") + parts.path.rstrip("/")
 
     @classmethod

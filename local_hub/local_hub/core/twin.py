@@ -154,6 +154,16 @@ def difference(old: JsonObject, new: JsonObject) -> JsonObject:
     return patch
 
 
+def stamped(metadata: JsonObject, patch: JsonObject) -> JsonObject:
+    """The metadata of what `patch` has just written."""
+    result = {name: value for name, value in metadata.items() if name.startswith("$")}
+    for name, value in patch.items():
+        inner = metadata.get(name)
+        if isinstance(inner, dict):
+            result[name] = stamped(inner, value) if isinstance(value, dict) else inner
+    return result
+
+
 def without_system_fields(section: JsonObject) -> JsonObject:
     """A section as clients send it back, minus $metadata and $version that they read with it."""
     return {name: value for name, value in section.items() if name not in ("$metadata", "$version")}

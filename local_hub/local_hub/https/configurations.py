@@ -13,7 +13,7 @@ from .requests import if_match, json_object, top
 
 
 def configuration_routes(hub: Hub) -> Iterable[web.RouteDef]:
-    """/configurations."""
+    """/configurations, and content for one device."""
     configurations = hub.configurations
 
     async def list_all(request: web.Request) -> web.Response:
@@ -36,10 +36,15 @@ def configuration_routes(hub: Hub) -> Iterable[web.RouteDef]:
     async def test_queries(request: web.Request) -> web.Response:
         return web.json_response(Configurations.test(await json_object(request)))
 
+    async def apply(request: web.Request) -> web.Response:
+        await configurations.apply_content(request.match_info["id"], await json_object(request))
+        return web.Response(status=204)
+
     return (
         web.get("/configurations", list_all),
         web.post("/configurations/testQueries", test_queries),
         web.get("/configurations/{id}", get),
         web.put("/configurations/{id}", put),
         web.delete("/configurations/{id}", delete),
+        web.post("/devices/{id}/applyConfigurationContent", apply),
     )

@@ -9,7 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from ..core.errors import ArgumentInvalid
+from ..core.identity import module_key
 from ..core.twin import JsonObject
+from ..hub.queries import MAX_PAGE
+
+_DEFAULT_PAGE = 100
 
 
 async def json_value(request: web.Request) -> Any:
@@ -48,6 +52,12 @@ def if_match(request: web.Request) -> str | None:
     return value if value.endswith('"') else None
 
 
+def twin_key(request: web.Request) -> str:
+    """The device, or the module, that a path names."""
+    device_id, module_id = request.match_info["id"], request.match_info.get("mid")
+    return device_id if module_id is None else module_key(device_id, module_id)
+
+
 def top(request: web.Request, limit: int) -> int:
     """The `top` parameter.
 
@@ -60,3 +70,17 @@ def top(request: web.Request, limit: int) -> int:
     if not text.isdecimal() or not 0 < int(text) <= limit:
         raise ArgumentInvalid(f"top is an integer from 1 to {limit}")
     return int(text)
+
+
+def page_size(request: web.Request, given: str | None = None) -> int:
+    """How many items a page of a query holds, by the header or by what is `given`.
+
+    Raises:
+        ArgumentInvalid: it is not a number of items.
+    """
+    text = given or request.headers.get("x-ms-max-item-count", "")
+    if not text or text == "-1":
+        return _DEFAULT_PAGE
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise ArgumentInvalid("x-ms-max-item-count is a number of items")
+    return min(int(text), MAX_PAGE)

@@ -3,34 +3,70 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import re
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
 from ..core.errors import ArgumentInvalid, HubError, MessageTooLarge, Unauthorized
 from ..core.timestamps import iso
 from ..hub.hub import Hub
+from .blobs import PREFIX as BLOB_PREFIX
+from .blobs import blob_routes
 from .configurations import configuration_routes
+from .device_api import PATHS as DEVICE_PATHS
+from .device_api import device_api_routes
 from .devices import device_routes
+from .jobs import job_routes
 from .messages import message_routes
+from .metering import metered
+from .modules import module_routes
+from .provisioning import PATHS as PROVISIONING_PATHS
+from .provisioning import provisioning_routes
 from .twins import twin_routes
+from .websockets import PATHS as WEBSOCKET_PATHS
+from .websockets import WebSockets
 
 _log = logging.getLogger(__name__)
 _MAX_BODY = 2 * 1024 * 1024
+_HANDSHAKE_TIMEOUT = 15.0
+_FIRST_REQUEST_TIMEOUT = 20.0
 _API_VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class HttpsServer:
-    """Serves the REST API."""
+class _OneLine(logging.Filter):
+    """What is no HTTP is the client's fault, not a failure of the hub: one line, no traceback."""
 
-    def __init__(self, hub: Hub) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            reason = (error.message or type(error).__name__).splitlines()[0][:200]
+            record.msg, record.args, record.exc_info = "https: a request is not HTTP: %s", (reason,), None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
+_protocol_log = logging.getLogger(f"{__name__}.protocol")
+_protocol_log.addFilter(_OneLine())
+
+
+class HttpsServer:
+    """Serves the REST API, and the other protocols' connections inside WebSockets."""
+
+    def __init__(self, hub: Hub, websockets: WebSockets) -> None:
         self._hub = hub
+        self._websockets = websockets
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._silent: set[asyncio.Protocol] = set()
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
         """Begin to listen.
@@ -38,14 +74,48 @@ class HttpsServer:
         Raises:
             OSError: the port cannot be had.
         """
-        self._runner = web.AppRunner(make_application(self._hub), access_log=None, shutdown_timeout=2.0)
+        application = make_application(self._hub)
+        application.middlewares.insert(0, self._heard)
+        application.add_routes(self._websockets.routes())
+        application.on_shutdown.append(self._websockets.close)
+        self._runner = web.AppRunner(application, access_log=None, logger=_protocol_log, shutdown_timeout=2.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024).start()
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connection,
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=2.0,
+            backlog=1024,
+        )
 
     async def close(self) -> None:
         """Finish the requests at hand and stop."""
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def _connection(self) -> asyncio.Protocol:
+        """A connection that says nothing for long is cut: aiohttp itself would wait for its first request for ever."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        connection = self._runner.server()
+        self._silent.add(connection)
+        asyncio.get_running_loop().call_later(_FIRST_REQUEST_TIMEOUT, self._cut_silent, connection)
+        return connection
+
+    def _cut_silent(self, connection: RequestHandler) -> None:
+        if connection in self._silent:
+            self._silent.discard(connection)
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    @web.middleware
+    async def _heard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        self._silent.discard(request.protocol)
+        return await handler(request)
 
 
 def make_application(hub: Hub) -> web.Application:
@@ -55,10 +125,13 @@ def make_application(hub: Hub) -> web.Application:
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
-            hub.access.service(request.headers.get("Authorization", ""))
+            if request.path in WEBSOCKET_PATHS or request.path.startswith(BLOB_PREFIX):
+                return await handler(request)  # whoever asks is admitted there
+            if not (DEVICE_PATHS.fullmatch(request.path) or PROVISIONING_PATHS.fullmatch(request.path)):
+                hub.access.service(request.headers.get("Authorization", ""))
             if not _API_VERSION.fullmatch(request.query.get("api-version", "")):
                 raise ArgumentInvalid("the query has no api-version")
-            return await handler(request)
+            return await metered(hub, request, handler)
         except HubError as error:
             return _refusal(error, hub)
         except web.HTTPRequestEntityTooLarge:
@@ -71,9 +144,14 @@ def make_application(hub: Hub) -> web.Application:
 
     application = web.Application(middlewares=[guard], client_max_size=_MAX_BODY)
     application.add_routes(device_routes(hub))
+    application.add_routes(module_routes(hub))
+    application.add_routes(job_routes(hub))
     application.add_routes(twin_routes(hub))
     application.add_routes(configuration_routes(hub))
     application.add_routes(message_routes(hub))
+    application.add_routes(device_api_routes(hub))
+    application.add_routes(blob_routes(hub))
+    application.add_routes(provisioning_routes(hub))
     return application
 
 
@@ -85,4 +163,7 @@ def _refusal(error: HubError, hub: Hub) -> web.Response:
         "Message": f"ErrorCode:{error.code};{text}",
         "ExceptionMessage": f"Tracking ID:{secrets.token_hex(16)}-TimeStamp:{iso(hub.clock())}",
     }
-    return web.json_response(body, status=error.status, headers={"iothub-errorcode": error.code})
+    headers = {"iothub-errorcode": error.code}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return web.json_response(body, status=error.status, headers=headers)

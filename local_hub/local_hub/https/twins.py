@@ -10,38 +10,38 @@ from aiohttp import web
 from ..core.errors import ArgumentInvalid
 from ..hub.device import Device
 from ..hub.hub import Hub
-from ..hub.queries import MAX_PAGE, run_query
-from .requests import if_match, json_object
+from ..hub.queries import run_query
+from .requests import if_match, json_object, page_size, twin_key
 
-_DEFAULT_PAGE = 100
+_MODULE = "/twins/{id}/modules/{mid}"
 
 
 def twin_routes(hub: Hub) -> Iterable[web.RouteDef]:
-    """/twins, /devices/query and methods."""
+    """/twins of devices and modules, /devices/query and methods."""
 
     async def get_twin(request: web.Request) -> web.Response:
-        return _answer(hub.registry.get(request.match_info["id"]))
+        return _answer(hub.registry.get(twin_key(request)))
 
     async def patch_twin(request: web.Request) -> web.Response:
         body = await json_object(request)
-        return _answer(await hub.twins.patch(request.match_info["id"], body, if_match(request)))
+        return _answer(await hub.twins.patch(twin_key(request), body, if_match(request)))
 
     async def put_twin(request: web.Request) -> web.Response:
         body = await json_object(request)
-        return _answer(await hub.twins.replace(request.match_info["id"], body, if_match(request)))
+        return _answer(await hub.twins.replace(twin_key(request), body, if_match(request)))
 
     async def query(request: web.Request) -> web.Response:
         text = (await json_object(request)).get("query")
         if not isinstance(text, str):
             raise ArgumentInvalid("the body has no query")
-        page = await run_query(hub.registry, text, _page_size(request), request.headers.get("x-ms-continuation"))
+        page = await run_query(hub.collections, text, page_size(request), request.headers.get("x-ms-continuation"))
         headers = {"x-ms-item-type": page.item_type}
         if page.continuation is not None:
             headers["x-ms-continuation"] = page.continuation
         return web.json_response(page.rows, headers=headers)
 
     async def invoke(request: web.Request) -> web.Response:
-        return web.json_response(await hub.methods.invoke(request.match_info["id"], await json_object(request)))
+        return web.json_response(await hub.methods.invoke(twin_key(request), await json_object(request)))
 
     return (
         web.get("/twins/{id}", get_twin),
@@ -49,17 +49,12 @@ def twin_routes(hub: Hub) -> Iterable[web.RouteDef]:
         web.put("/twins/{id}", put_twin),
         web.post("/devices/query", query),
         web.post("/twins/{id}/methods", invoke),
+        web.get(_MODULE, get_twin),
+        web.patch(_MODULE, patch_twin),
+        web.put(_MODULE, put_twin),
+        web.post(_MODULE + "/methods", invoke),
     )
 
 
 def _answer(device: Device) -> web.Response:
     return web.json_response(device.twin_document(), headers={"ETag": f'"{device.twin.etag}"'})
-
-
-def _page_size(request: web.Request) -> int:
-    text = request.headers.get("x-ms-max-item-count", "")
-    if not text or text == "-1":
-        return _DEFAULT_PAGE
-    if not text.isdecimal() or not int(text):
-        raise ArgumentInvalid("x-ms-max-item-count is a number of items")
-    return min(int(text), MAX_PAGE)

@@ -10,15 +10,35 @@ from __future__ import annotations
 
 import asyncio
 
-from ..core.configuration import Configuration, assign, new_configuration, require_quoted_match
-from ..core.errors import ArgumentInvalid, ConfigurationAlreadyExists, ConfigurationNotFound, ThrottlingException
-from ..core.query import Condition, QueryError, parse_condition, parse_query
+from ..core.configuration import (
+    AGENT,
+    DEVICE,
+    EDGE,
+    MODULE,
+    Configuration,
+    Deployment,
+    assign,
+    checked_content,
+    deploy,
+    edge_modules,
+    new_configuration,
+    require_quoted_match,
+    written,
+)
+from ..core.errors import (
+    ArgumentInvalid,
+    ConfigurationAlreadyExists,
+    ConfigurationCountLimitExceeded,
+    ConfigurationNotFound,
+    InvalidConfigurationContent,
+)
+from ..core.query import DEVICES, MODULES, QueryError, parse_condition, parse_query
 from ..core.timestamps import iso
-from ..core.twin import JsonObject
+from ..core.twin import JsonObject, Twin, difference, merge
 from .device import Device
 from .registry import Clock, Registry
 from .store import Store
-from .twins import Notice, notify
+from .twins import Change, Twins, notify
 
 MAX_CONFIGURATIONS = 100
 _STEP = 50
@@ -27,12 +47,14 @@ _STEP = 50
 class Configurations:
     """All configurations of the hub."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
+    def __init__(self, store: Store, registry: Registry, twins: Twins, clock: Clock) -> None:
         self._store = store
         self._registry = registry
+        self._twins = twins
         self._clock = clock
         self._all: dict[str, Configuration] = {}
         self._order = 0
+        self.most = MAX_CONFIGURATIONS
         self._dirty = asyncio.Event()
         self._metrics: dict[str, tuple[tuple[str, int], JsonObject, JsonObject]] = {}
 
@@ -73,25 +95,56 @@ class Configurations:
         """REST's list."""
         return [await self._document(configuration) for configuration in list(self._all.values())[:top]]
 
-    def reassign(self, device: Device) -> Notice | None:
-        """Ask all configurations about one device and note the answer in its twin.
+    def reassign(self, device: Device) -> list[Change]:
+        """Ask all configurations about a device and its modules, or about a module, and note the answer in the twins.
 
         Returns:
-            What to tell the device, when its desired properties changed.
+            Those that changed, and what to tell them.
         """
-        section, patch = assign(self._all.values(), device.twin, device.query_document())
-        notice = None
-        if patch:
-            try:
-                device.twin = device.twin.with_service_patch(None, patch, iso(self._clock()))
-                notice = (patch, device.twin.desired.version)
-            except ArgumentInvalid:
-                # The twin has no room for the content. Azure shows that per device too, the rest of the fleet goes on.
-                section = {name: {"status": "Error"} if state["status"] == "Applied" else state
-                           for name, state in section.items()}  # fmt: skip
-        if section != device.twin.configurations:
-            device.twin = device.twin.with_configurations(section)
-        return notice
+        if device.identity.module_id is not None:
+            parent = self._registry.get(device.identity.device_id)
+            return self._assign(device, MODULE, self._deployment(parent))
+        changes = self._assign(device, DEVICE, None)
+        deployment = self._deployment(device)
+        for name in sorted(deployment.modules() - device.modules.keys()) if deployment else ():
+            changes.append((self._registry.add_edge_module(device, name), None))
+        for module in device.modules.values():
+            changes += self._assign(module, MODULE, deployment)
+        return changes
+
+    def met(self, device: Device) -> None:
+        """A device or module is new, or its identity changed."""
+        changes = self.reassign(device)
+        if changes:
+            saved = self._store.commit(*self._twins.statements(changes))
+            saved.add_done_callback(lambda _: notify(changes))
+
+    async def apply_content(self, device_id: str, body: JsonObject) -> None:
+        """REST applyConfigurationContent: write a deployment to one IoT Edge device, once.
+
+        Raises:
+            InvalidConfigurationContent: there is no content for modules.
+        """
+        device = self._registry.get(device_id)
+        content = checked_content(body)
+        if EDGE not in content or MODULE in content:
+            raise InvalidConfigurationContent(f"the content has {EDGE}, and may have {DEVICE}")
+        if not device.identity.iot_edge:
+            raise ArgumentInvalid(f"device {device_id} is not an IoT Edge device")
+        wanted = {name: content[EDGE].get(name, {}) for name in content[EDGE].keys() | edge_modules(content[EDGE])}
+        now = iso(self._clock())
+        for name, pairs in wanted.items():  # all of it can be written, or nothing is
+            _patched(device.modules[name].twin if name in device.modules else Twin(), pairs, now)
+        _patched(device.twin, content.get(DEVICE, {}), now)
+        # from here on in one turn of the event loop: nobody can delete the device in between
+        made = [self._registry.add_edge_module(device, name) for name in sorted(wanted.keys() - device.modules.keys())]
+        writes = [self._store.commit(*(self._registry.save(module) for module in made))]
+        for each, pairs in (*((device.modules[name], pairs) for name, pairs in wanted.items()),
+                            (device, content.get(DEVICE, {}))):  # fmt: skip
+            patch = difference(each.twin.desired.values, written(each.twin.desired.values, pairs))
+            if patch:
+                writes.append(self._twins.write(each, None, patch))
+        await asyncio.gather(*writes)
 
     def reported_matters(self) -> bool:
         """Whether some target condition looks at reported properties."""
@@ -122,8 +175,8 @@ class Configurations:
     def _create(self, configuration_id: str, body: JsonObject, now: str) -> Configuration:
         if configuration_id in self._all:
             raise ConfigurationAlreadyExists(f"configuration {configuration_id} exists already")
-        if len(self._all) >= MAX_CONFIGURATIONS:
-            raise ThrottlingException(f"a hub holds {MAX_CONFIGURATIONS} configurations at most")
+        if len(self._all) >= self.most:
+            raise ConfigurationCountLimitExceeded(f"a hub holds {self.most} configurations at most")
         configuration = new_configuration(configuration_id, body, now, self._order + 1)
         self._order += 1
         return configuration
@@ -135,18 +188,39 @@ class Configurations:
     async def _walk(self) -> None:
         devices = list(self._registry)
         for start in range(0, len(devices), _STEP):
-            changed: list[tuple[Device, Notice | None]] = []
+            changes: list[Change] = []
             for device in devices[start : start + _STEP]:
-                before = device.twin
-                notice = self.reassign(device)
-                if device.twin is not before and self._registry.find(device.id) is device:
-                    changed.append((device, notice))
-            if changed:
+                if self._registry.find(device.id) is device:
+                    changes += self.reassign(device)
+            if changes:
                 self._registry.changed()
-                await self._store.commit(*(self._registry.save(device) for device, _ in changed))
-            for device, notice in changed:
-                notify(device, [notice])
+                await self._store.commit(*self._twins.statements(changes))
+                notify(changes)
             await asyncio.sleep(0)
+
+    def _deployment(self, device: Device) -> Deployment | None:
+        if not device.identity.iot_edge:
+            return None
+        return deploy(self._all.values(), device.query_document())
+
+    def _assign(self, device: Device, kind: str, deployment: Deployment | None) -> list[Change]:
+        twin, name = device.twin, device.identity.module_id or ""
+        section, patch = assign(self._all.values(), twin, device.query_document(), kind)
+        if deployment is not None and (name == AGENT or any(name in layer for layer in deployment.layers)):
+            section = {**deployment.section, **section}
+            patch = difference(twin.desired.values, merge(deployment.wanted(name, twin.desired.values), patch))
+        notice = None
+        if patch:
+            try:
+                device.twin = twin.with_service_patch(None, patch, iso(self._clock()))
+                notice = (patch, device.twin.desired.version)
+            except ArgumentInvalid:
+                # The twin has no room for the content. Azure shows that per device too, the rest of the fleet goes on.
+                section = {each: {"status": "Error"} if state["status"] == "Applied" else state
+                           for each, state in section.items()}  # fmt: skip
+        if section != device.twin.configurations:
+            device.twin = device.twin.with_configurations(section)
+        return [] if device.twin is twin else [(device, notice)]
 
     async def _document(self, configuration: Configuration) -> JsonObject:
         key = (configuration.etag, self._registry.generation)
@@ -160,18 +234,21 @@ class Configurations:
         return document
 
     async def _measure(self, configuration: Configuration) -> tuple[JsonObject, JsonObject]:
-        conditions: dict[str, Condition] = {name: query.where for name, query in configuration.metrics.items()}
-        custom = dict.fromkeys(conditions, 0)
-        targeted = applied = 0
-        for index, device in enumerate(list(self._registry)):
+        system, custom = configuration.system_metrics(), configuration.metrics
+        counts = [dict.fromkeys(queries, 0) for queries in (system, custom)]
+        for index, device in enumerate([*self._registry, *self._registry.modules()]):
+            source = DEVICES if device.identity.module_id is None else MODULES
             document = device.query_document()
-            targeted += configuration.targets(document)
-            applied += device.twin.configurations.get(configuration.id) == {"status": "Applied"}
-            for name, condition in conditions.items():
-                custom[name] += condition(document)
+            for queries, count in zip((system, custom), counts, strict=True):
+                for name, query in queries.items():
+                    count[name] += query.source == source and query.where(document)
             if index % _STEP == 0:
                 await asyncio.sleep(0)
-        return {"targetedCount": targeted, "appliedCount": applied}, custom
+        return counts[0], counts[1]
+
+
+def _patched(twin: Twin, pairs: JsonObject, now: str) -> Twin:
+    return twin.with_service_patch(None, difference(twin.desired.values, written(twin.desired.values, pairs)), now)
 
 
 def _condition_error(text: str) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One device as the hub holds it, and what it shows of itself to REST and to queries."""
+"""One device, or one module of a device, as the hub holds it, and what it shows of itself to REST and to queries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from ..core.identity import Identity
 from ..core.query import UNDEFINED, Document
 from ..core.timestamps import NEVER
 from ..core.twin import JsonObject, Twin
-
-_NO_THUMBPRINT = {"primaryThumbprint": None, "secondaryThumbprint": None}
 
 
 class DeviceLink(Protocol):
@@ -33,7 +31,7 @@ class DeviceLink(Protocol):
 
 @dataclass
 class Device:
-    """Identity, twin, queue and connection of one device."""
+    """Identity, twin, queue and connection of one device or module. Only a device has `modules`, by module id."""
 
     identity: Identity
     twin: Twin = field(default_factory=Twin)
@@ -43,11 +41,12 @@ class Device:
     link: DeviceLink | None = None
     last_activity: str = NEVER
     connection_updated: str = NEVER
+    modules: dict[str, Device] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        """The device's name."""
-        return self.identity.device_id
+        """The name under which the hub holds it: `deviceId`, or `deviceId/moduleId`."""
+        return self.identity.key
 
     @property
     def connection_state(self) -> str:
@@ -55,7 +54,16 @@ class Device:
         return "Connected" if self.link else "Disconnected"
 
     def identity_document(self) -> JsonObject:
-        """REST's `Device`."""
+        """REST's `Device`, or `Module`."""
+        identity = self.identity
+        document = self._identity_document()
+        if identity.module_id is None:
+            return document
+        for name in ("status", "statusReason", "statusUpdatedTime", "capabilities"):
+            document.pop(name)
+        return {"moduleId": identity.module_id, "managedBy": identity.managed_by, **document}
+
+    def _identity_document(self) -> JsonObject:
         identity = self.identity
         return {
             "deviceId": identity.device_id,
@@ -68,11 +76,7 @@ class Device:
             "statusUpdatedTime": identity.status_updated,
             "lastActivityTime": self.last_activity,
             "cloudToDeviceMessageCount": len(self.queue),
-            "authentication": {
-                "symmetricKey": {"primaryKey": identity.primary_key, "secondaryKey": identity.secondary_key},
-                "x509Thumbprint": dict(_NO_THUMBPRINT),
-                "type": "sas",
-            },
+            "authentication": identity.authentication_document(),
             "capabilities": {"iotEdge": identity.iot_edge},
         }
 
@@ -81,6 +85,7 @@ class Device:
         twin, identity = self.twin, self.identity
         return {
             "deviceId": identity.device_id,
+            **({} if identity.module_id is None else {"moduleId": identity.module_id}),
             "etag": twin.etag,
             "deviceEtag": identity.etag,
             "status": identity.status,
@@ -88,8 +93,8 @@ class Device:
             "connectionState": self.connection_state,
             "lastActivityTime": self.last_activity,
             "cloudToDeviceMessageCount": len(self.queue),
-            "authenticationType": "sas",
-            "x509Thumbprint": dict(_NO_THUMBPRINT),
+            "authenticationType": identity.authentication_type,
+            "x509Thumbprint": identity.thumbprint_document(),
             "modelId": "",
             "version": twin.version,
             "tags": twin.tags,

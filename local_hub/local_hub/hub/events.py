@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device-to-cloud messages: an append-only log in partitions, as Event Hubs keeps it.
+"""Device-to-cloud messages and notifications: an append-only log in partitions, as Event Hubs keeps it.
 
 A device's events stay in one partition, in order. An event may be read when it is durable, not before. The offset of
 an event is its sequence number as a text.
@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import ArgumentInvalid, MessageTooLarge
+from ..core.quota import Operation
+from .meter import Meter
 from .registry import Clock
-from .store import Store
+from .store import Statement, Store
 
 PARTITIONS = 2
+TELEMETRY = "Telemetry"
 MAX_BODY = 256 * 1024
 RETENTION_SECONDS = 7 * 24 * 3600
 RETENTION_ROWS = 200_000
@@ -38,6 +41,7 @@ class Event:
     properties: dict[str, str]
     body: bytes
     generation_id: str
+    source: str = TELEMETRY
 
 
 @dataclass
@@ -51,8 +55,9 @@ class _Partition:
 class Events:
     """The log. `listeners[partition]` are called when events of that partition became readable."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, meter: Meter, clock: Clock) -> None:
         self._store = store
+        self._meter = meter
         self._clock = clock
         self._partitions = [_Partition() for _ in range(PARTITIONS)]
         self.listeners: list[set[Callable[[], None]]] = [set() for _ in range(PARTITIONS)]
@@ -70,17 +75,56 @@ class Events:
 
         Raises:
             MessageTooLarge: more than 256 KiB.
+            ThrottlingException, IotHubQuotaExceeded: too much for a hub of this size.
         """
         if len(body) > MAX_BODY:
             raise MessageTooLarge(f"a device-to-cloud message holds {MAX_BODY} bytes at most")
-        number = zlib.crc32(device_id.encode()) % PARTITIONS
+        self._meter.admit(Operation.D2C)
+        self._meter.require_messages()
+        self._meter.charge(len(body) + sum(len(name) + len(value) for name, value in properties.items()))
+        number, sequence, statement = self._next(device_id, generation_id, body, system, properties, TELEMETRY)
+        await self._store.commit(statement)
+        self._readable(number, sequence)
+
+    def entry(
+        self,
+        device_id: str,
+        generation_id: str,
+        body: bytes,
+        system: dict[str, str],
+        properties: dict[str, str],
+        source: str,
+    ) -> Statement:
+        """Add an event that is part of a change: the caller commits the statement in this turn of the event loop."""
+        number, sequence, statement = self._next(device_id, generation_id, body, system, properties, source)
+        asyncio.get_running_loop().call_soon(self._await_entry, number, sequence)
+        return statement
+
+    def _await_entry(self, number: int, sequence: int) -> None:
+        # the store finishes in order: when this is done, so is what was committed in the turn before
+        self._store.commit().add_done_callback(lambda _: self._readable(number, sequence))
+
+    def _next(
+        self,
+        device_id: str,
+        generation_id: str,
+        body: bytes,
+        system: dict[str, str],
+        properties: dict[str, str],
+        source: str,
+    ) -> tuple[int, int, Statement]:
+        # the events of a module lie with those of its device
+        number = zlib.crc32(device_id.partition("/")[0].encode()) % PARTITIONS
         partition = self._partitions[number]
         sequence, partition.next = partition.next, partition.next + 1
         # Never backwards, so that a position in time is a position in the log.
         partition.last_enqueued_ms = max(int(self._clock() * 1000), partition.last_enqueued_ms)
-        fields = json.dumps([system, properties, generation_id], separators=(",", ":"))
+        fields = json.dumps([system, properties, generation_id, source], separators=(",", ":"))
         sql = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
-        await self._store.commit((sql, (number, sequence, partition.last_enqueued_ms, device_id, fields, body)))
+        return number, sequence, (sql, (number, sequence, partition.last_enqueued_ms, device_id, fields, body))
+
+    def _readable(self, number: int, sequence: int) -> None:
+        partition = self._partitions[number]
         partition.durable = max(partition.durable, sequence + 1)
         for listener in list(self.listeners[number]):
             listener()
@@ -151,5 +195,5 @@ class Events:
 
 
 def _event(partition: int, sequence: int, enqueued_ms: int, device_id: str, fields: str, body: bytes) -> Event:
-    system, properties, generation_id = json.loads(fields)
-    return Event(partition, sequence, enqueued_ms, device_id, system, properties, body, generation_id)
+    system, properties, *rest = json.loads(fields)
+    return Event(partition, sequence, enqueued_ms, device_id, system, properties, body, *rest)

@@ -6,18 +6,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from ..core.query import JOBS
+from ..core.quota import Plan
 from ..core.timestamps import iso
 from .access import Access
 from .configurations import Configurations
 from .device import Device, DeviceLink
 from .events import Events
+from .files import Files
+from .jobs import Jobs
 from .messages import Feedback, Messages
+from .meter import Meter
 from .methods import Methods
+from .notices import Notices
+from .notifications import Notifications
+from .provisioning import Provisioning
+from .queries import twin_collections
 from .registry import Clock, Registry
 from .store import Store
+from .transfers import Transfers
 from .twins import Twins
 
 
@@ -31,35 +41,57 @@ class Hub:
         names: frozenset[str],
         on_failure: Callable[[Exception], None],
         clock: Clock = time.time,
+        authorities: Callable[[], Sequence[bytes]] = lambda: (),
+        routes: Collection[str] = (),
+        name: str = "local-hub",
+        limits: Plan | None = None,
+        hostname: str = "localhost",
     ) -> None:
         self.clock = clock
         self._on_failure = on_failure
         self.store = Store(database, on_failure)
+        self.meter = Meter(self.store, limits, clock)
         self.registry = Registry(self.store, clock)
-        self.access = Access(self.registry, policy_key, names, clock)
-        self.twins = Twins(self.store, self.registry, clock)
-        self.configurations = Configurations(self.store, self.registry, clock)
+        self.access = Access(self.registry, policy_key, names, clock, authorities)
+        self.events = Events(self.store, self.meter, clock)
+        self.notifications = Notifications(self.events, routes, name, clock)
+        self.twins = Twins(self.store, self.registry, self.notifications, self.meter, clock)
+        self.configurations = Configurations(self.store, self.registry, self.twins, clock)
         self.feedback = Feedback(self.store, clock)
-        self.messages = Messages(self.store, self.registry, self.feedback, clock)
-        self.events = Events(self.store, clock)
+        self.messages = Messages(self.store, self.registry, self.feedback, self.meter, clock)
+        self.notices = Notices(self.store, clock)
+        self.files = Files(database.parent / "blobs", policy_key.encode(), self.notices, clock)
+        self.provisioning = Provisioning(self.store, self.registry, hostname, clock)
         self.methods = Methods(self.registry)
-        self.registry.on_new = self.configurations.reassign
+        self.jobs = Jobs(self.store, self.registry, self.twins, self.methods, self.meter, clock)
+        self.transfers = Transfers(self.store, self.registry, clock)
+        self.collections = {**twin_collections(self.registry), JOBS: self.jobs.collection()}
+        if limits is not None:
+            self.registry.max_devices = limits.devices
+            self.configurations.most = limits.configurations
+        self.registry.on_new = self.configurations.met
+        self.registry.lifecycle = self.notifications.lifecycle
+        self.registry.patch_twin = self.twins.patch_soon
         self.twins.reassign = self.configurations.reassign
         self.twins.reported_matters = self.configurations.reported_matters
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Load everything and begin the background work."""
-        for part in (self.registry, self.feedback, self.messages, self.events, self.configurations):
+        queues = (self.feedback, self.notices, self.messages, self.events)
+        plans = (self.configurations, self.jobs, self.transfers)
+        for part in (self.meter, self.registry, self.provisioning, *queues, *plans):
             part.load()
         self.store.start()
-        works = (self.configurations.work(), self.messages.work(), self.events.work())
+        works = (self.configurations.work(), self.messages.work(), self.events.work(), self.jobs.work())
         self._tasks = [asyncio.create_task(work) for work in works]
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         """Stop the background work and leave a clean disk."""
+        await self.transfers.close()
+        self.meter.save()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -82,6 +114,9 @@ class Hub:
         device.connection_updated = iso(self.clock())
         self.touch(device)
         self.registry.changed()
+        told = self.notifications.connection(device)
+        if told:
+            self.store.note(*told)
 
     def detach(self, device: Device, link: DeviceLink) -> None:
         """A connection ended. A connection that another one took over has nothing to say any more."""
@@ -93,7 +128,7 @@ class Hub:
         self.touch(device)
         self.registry.changed()
         sql = "UPDATE devices SET last_activity = ? WHERE device_id = ?"
-        self.store.note((sql, (device.last_activity, device.id)))
+        self.store.note((sql, (device.last_activity, device.id)), *self.notifications.connection(device))
 
     def touch(self, device: Device) -> None:
         """The device did something."""

@@ -9,11 +9,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
-from ..core.c2d_queue import Message, Outcome
+from ..core.c2d_queue import Lock, Message, Outcome
 from ..core.errors import LockLost
+from ..core.quota import Operation
 from ..core.timestamps import iso
 from ..core.twin import JsonObject
 from .device import Device
+from .meter import Meter
 from .registry import Clock, Registry
 from .store import Statement, Store
 
@@ -25,6 +27,7 @@ _DESCRIPTIONS = {
     "Expired": "Message expired",
     "DeliveryCountExceeded": "Delivery count exceeded",
     "Purged": "Message was purged",
+    "Rejected": "Message was rejected",
 }
 
 
@@ -113,10 +116,11 @@ class Feedback:
 class Messages:
     """Queues of all devices."""
 
-    def __init__(self, store: Store, registry: Registry, feedback: Feedback, clock: Clock) -> None:
+    def __init__(self, store: Store, registry: Registry, feedback: Feedback, meter: Meter, clock: Clock) -> None:
         self._store = store
         self._registry = registry
         self._feedback = feedback
+        self._meter = meter
         self._clock = clock
         self._next = 1
         self._waiting: set[str] = set()
@@ -137,11 +141,15 @@ class Messages:
 
         Raises:
             DeviceNotFound, QueueFull, MessageTooLarge: it is not queued.
+            ThrottlingException, IotHubQuotaExceeded: too much for a hub of this size.
         """
         device = self._registry.get(device_id)
+        self._meter.admit(Operation.C2D)
+        self._meter.require_messages()
         ended = self._expire(device)
         message = replace(message, sequence=self._next)
         device.queue.put(message)
+        self._meter.charge(len(message.body))
         self._next += 1
         self._waiting.add(device_id)
         fields = {
@@ -154,10 +162,11 @@ class Messages:
         if device.link:
             device.link.messages_waiting()
 
-    def deliver(self, device: Device) -> Message | None:
-        """The next message for a connected device."""
+    def deliver(self, device: Device, lock_seconds: float | None = None) -> Message | None:
+        """The next message for a connected device, or for one that asks over HTTPS and gets it with a lock."""
         statements = self._expire(device)
-        message = device.queue.deliver(self._clock())
+        lock = None if lock_seconds is None else Lock(secrets.token_hex(16), self._clock() + lock_seconds)
+        message = device.queue.deliver(self._clock(), lock)
         if message:
             sql = "UPDATE c2d SET deliveries = ? WHERE sequence = ?"
             statements.append((sql, (message.deliveries, message.sequence)))
@@ -171,6 +180,22 @@ class Messages:
         if outcome is not None:
             await self._store.commit(*self._ended(device, [outcome]))
             self._feedback.announce()
+
+    async def settle(self, device: Device, token: str, verdict: str) -> None:
+        """Over HTTPS: "complete", "reject" or "abandon" the message with this lock.
+
+        Raises:
+            LockLost: there is none, or it ran out.
+        """
+        sequence = device.queue.locked(token, self._clock())
+        if sequence is None:
+            raise LockLost("the message is not locked by this token")
+        if verdict == "abandon":
+            device.queue.abandon(sequence)
+            return
+        outcome = device.queue.reject(sequence) if verdict == "reject" else device.queue.complete(sequence)
+        await self._store.commit(*self._ended(device, [outcome] if outcome else []))
+        self._feedback.announce()
 
     async def purge(self, device_id: str) -> int:
         """REST DELETE /devices/{id}/commands."""

@@ -29,8 +29,8 @@ class Methods:
         self._calls: dict[tuple[str, str], asyncio.Future[JsonObject]] = {}
         self._ids = itertools.count(1)
 
-    async def invoke(self, device_id: str, body: JsonObject) -> JsonObject:
-        """REST POST /twins/{id}/methods.
+    async def invoke(self, key: str, body: JsonObject) -> JsonObject:
+        """REST POST /twins/{id}/methods and /twins/{id}/modules/{mid}/methods.
 
         Raises:
             DeviceNotOnline: it was not there within the connect timeout.
@@ -42,7 +42,7 @@ class Methods:
         if len(json.dumps(payload)) > MAX_PAYLOAD:
             raise MessageTooLarge(f"the payload of a method holds {MAX_PAYLOAD} bytes at most")
         response_timeout = _seconds(body, "responseTimeoutInSeconds", 5, _DEFAULT_RESPONSE_TIMEOUT)
-        device = await self._online(device_id, _seconds(body, "connectTimeoutInSeconds", 0, 0))
+        device = await self._online(key, _seconds(body, "connectTimeoutInSeconds", 0, 0))
         return await self._call(device, name, payload, response_timeout)
 
     def answered(self, device: Device, request_id: str, status: int, payload: Any) -> None:
@@ -51,14 +51,14 @@ class Methods:
         if call is not None and not call.done():
             call.set_result({"status": status, "payload": payload})
 
-    async def _online(self, device_id: str, timeout_seconds: int) -> Device:
+    async def _online(self, key: str, timeout_seconds: int) -> Device:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while True:
-            device = self._registry.get(device_id)
+            device = self._registry.get(key)
             if device.link is not None:
                 return device
             if asyncio.get_running_loop().time() >= deadline:
-                raise DeviceNotOnline(f"device {device_id} is not connected")
+                raise DeviceNotOnline(f"device {key} is not connected")
             await asyncio.sleep(0.05)
 
     async def _call(self, device: Device, name: str, payload: Any, timeout_seconds: int) -> JsonObject:

@@ -3,69 +3,133 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 
 from ..core.configuration import require_quoted_match
-from ..core.errors import ArgumentInvalid
+from ..core.errors import ArgumentInvalid, DeviceNotFound
+from ..core.quota import Operation
 from ..core.timestamps import iso
 from ..core.twin import JsonObject, difference, without_system_fields
 from .device import Device
+from .meter import Meter
+from .notifications import Notifications
 from .registry import Clock, Registry
-from .store import Store
+from .store import Statement, Store
 
 Notice = tuple[JsonObject, int]
 """A patch of desired properties and the version it leads to."""
+Change = tuple[Device, Notice | None]
+"""A device or module whose twin changed, and what to tell it."""
 
 
 class Twins:
     """Writes twins. `reassign` asks the configurations again about a device and may change its twin once more."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, notifications: Notifications, meter: Meter, clock: Clock
+    ) -> None:
         self._store = store
         self._registry = registry
+        self._notifications = notifications
+        self._meter = meter
         self._clock = clock
-        self.reassign: Callable[[Device], Notice | None] = lambda device: None
+        self.reassign: Callable[[Device], list[Change]] = lambda device: []
         self.reported_matters: Callable[[], bool] = lambda: False
 
-    async def patch(self, device_id: str, body: JsonObject, if_match: str | None) -> Device:
-        """A service merges tags and desired properties."""
-        device = self._registry.get(device_id)
-        require_quoted_match(if_match, device.twin.etag)
-        tags, desired = _sections(body)
-        return await self._write(device, tags, desired)
+    async def patch(self, key: str, body: JsonObject, if_match: str | None) -> Device:
+        """A service merges tags and desired properties of a device or a module."""
+        device = self._registry.get(key)
+        await self.patch_soon(key, body, if_match)
+        return device
 
-    async def replace(self, device_id: str, body: JsonObject, if_match: str | None) -> Device:
-        """A service replaces tags and desired properties."""
-        device = self._registry.get(device_id)
+    def patch_soon(self, key: str, body: JsonObject, if_match: str | None) -> asyncio.Future[None]:
+        """The same; the change is in memory at once, the future is done when it is on disk."""
+        device = self._registry.get(key)
+        require_quoted_match(if_match, device.twin.etag)
+        return self.write(device, *_sections(body))
+
+    async def replace(self, key: str, body: JsonObject, if_match: str | None) -> Device:
+        """A service replaces tags and desired properties of a device or a module."""
+        device = self._registry.get(key)
         require_quoted_match(if_match, device.twin.etag)
         tags, desired = _sections(body)
         tags_patch = None if tags is None else difference(device.twin.tags, _without_nulls(tags))
         desired_patch = None if desired is None else difference(device.twin.desired.values, _without_nulls(desired))
-        return await self._write(device, tags_patch, desired_patch)
-
-    async def report(self, device: Device, patch: JsonObject) -> int:
-        """The device reports; the answer is the new version, and it comes when the disk has it."""
-        device.twin = device.twin.with_reported_patch(without_system_fields(patch), iso(self._clock()))
-        version = device.twin.reported.version
-        notice = self.reassign(device) if self.reported_matters() else None
-        self._registry.changed()
-        await self._store.commit(self._registry.save(device))
-        notify(device, [notice])
-        return version
-
-    async def _write(self, device: Device, tags: JsonObject | None, desired: JsonObject | None) -> Device:
-        device.twin = device.twin.with_service_patch(tags, desired, iso(self._clock()))
-        first = None if desired is None else (desired, device.twin.desired.version)
-        second = self.reassign(device)
-        self._registry.changed()
-        await self._store.commit(self._registry.save(device))
-        notify(device, [first, second])
+        await self.write(device, tags_patch, desired_patch, whole=True)
         return device
 
+    def read(self, device: Device) -> JsonObject:
+        """What the device itself sees of its twin.
 
-def notify(device: Device, notices: list[Notice | None]) -> None:
-    """Tell a connected device what changed; one that is away reads its twin when it comes back."""
-    for notice in notices:
+        Raises:
+            ThrottlingException, IotHubQuotaExceeded: too much for a hub of this size.
+        """
+        self._meter.admit(Operation.TWIN_READ)
+        self._meter.require_messages()
+        twin = device.twin
+        document = {
+            "desired": {**twin.desired.values, "$version": twin.desired.version},
+            "reported": {**twin.reported.values, "$version": twin.reported.version},
+        }
+        if self._meter.on:
+            self._meter.charge(len(json.dumps(document)))
+        return document
+
+    async def report(self, device: Device, patch: JsonObject) -> int:
+        """The device reports; the answer is the new version, and it comes when the disk has it.
+
+        Raises:
+            DeviceNotFound: it was deleted; its last words must not bring it back.
+            ThrottlingException, IotHubQuotaExceeded: too much for a hub of this size.
+            ArgumentInvalid: the result breaks a limit.
+        """
+        if self._registry.find(device.id) is not device:
+            raise DeviceNotFound(device.id)
+        self._meter.admit(Operation.TWIN_UPDATE)
+        self._meter.require_messages()
+        patch = without_system_fields(patch)
+        device.twin = device.twin.with_reported_patch(patch, iso(self._clock()))
+        version = device.twin.reported.version
+        if self._meter.on:
+            self._meter.charge(len(json.dumps(patch)))
+        told = self._notifications.twin_changed(device, reported=patch)
+        await self._save((device, None), told, self.reassign(device) if self.reported_matters() else [])
+        return version
+
+    def write(
+        self, device: Device, tags: JsonObject | None, desired: JsonObject | None, *, whole: bool = False
+    ) -> asyncio.Future[None]:
+        """Merge patches; memory has them at once, the future is done when the disk has them.
+
+        `whole` says that a service meant to replace the twin: routes hear of all of it.
+        """
+        device.twin = device.twin.with_service_patch(tags, desired, iso(self._clock()))
+        told = self._notifications
+        statements = told.twin_replaced(device) if whole else told.twin_changed(device, tags, desired)
+        notice = None if desired is None else (desired, device.twin.desired.version)
+        return self._save((device, notice), statements, self.reassign(device))
+
+    def statements(self, changes: list[Change]) -> list[Statement]:
+        """What makes changes of desired properties by configurations durable, and tells routes of them."""
+        statements = [self._registry.save(device) for device, _ in changes]
+        for device, notice in changes:
+            if notice is not None:
+                statements += self._notifications.twin_changed(device, desired=notice[0])
+        return statements
+
+    def _save(self, change: Change, told: list[Statement], others: list[Change]) -> asyncio.Future[None]:
+        self._registry.changed()
+        # `others` may hold the same device once more: what is saved is its twin as it is now
+        saved = self._store.commit(self._registry.save(change[0]), *told, *self.statements(others))
+        saved.add_done_callback(lambda _: notify([change, *others]))
+        return saved
+
+
+def notify(changes: list[Change]) -> None:
+    """Tell connected devices what changed; one that is away reads its twin when it comes back."""
+    for device, notice in changes:
         if notice and device.link:
             device.link.desired_changed(*notice)
 

@@ -8,9 +8,12 @@ import logging
 import ssl
 from typing import cast
 
-from ..core.errors import HubError
+from ..core.errors import HubError, ThrottlingException
+from ..core.quota import Operation
 from ..hub.hub import Hub
+from ..tls import client_certificates
 from . import packets
+from .provisioning import ProvisioningSession, registration_of
 from .session import Session
 
 _log = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ class _Connection(asyncio.Protocol):
         self._reader = packets.PacketReader(_MAX_CONNECT)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._session: Session | None = None
+        self._session: Session | ProvisioningSession | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: list[packets.Packet] = []
         self._idle_limit = _CONNECT_TIMEOUT
@@ -102,13 +105,17 @@ class _Connection(asyncio.Protocol):
         try:
             if code:
                 raise packets.ProtocolError("CONNECT is refused")
-            device, token = self._hub.access.device(packet.client_id, (packet.password or b"").decode())
+            self._hub.meter.admit(Operation.CONNECT)
+            session, until = self._admit(packet)
+        except ThrottlingException as error:
+            self._write(packets.encode_connack(packets.UNAVAILABLE))
+            self.close(str(error))
+            return
         except (packets.ProtocolError, HubError, UnicodeDecodeError) as error:
             self._write(packets.encode_connack(code or packets.NOT_AUTHORIZED))
             self.close(str(error))
             return
-        self._set_timers(packet.keep_alive, token.expiry - self._hub.clock())
-        session = Session(self._hub, device, self._write, self.close)
+        self._set_timers(packet.keep_alive, until - self._hub.clock())
         if self._transport is None:
             return
         self._session = session
@@ -121,6 +128,16 @@ class _Connection(asyncio.Protocol):
                 session.handle(waiting)
         except packets.ProtocolError as error:
             self.close(str(error))
+
+    def _admit(self, packet: packets.Connect) -> tuple[Session | ProvisioningSession, float]:
+        certificates = client_certificates(self._transport) if self._transport else []
+        credential = (packet.password or b"").decode()
+        registration = registration_of(packet)
+        if registration is not None:
+            applicant = self._hub.provisioning.admit(*registration, credential, certificates)
+            return ProvisioningSession(self._hub, applicant, self._write, self.close), applicant.until
+        device, until = self._hub.access.device(packet.client_id, credential, certificates)
+        return Session(self._hub, device, self._write, self.close), until
 
     def _set_timers(self, keep_alive: int, token_lifetime: float) -> None:
         # The hub's own maximum holds for clients that switch keep-alive off (3.1.2.10 allows a server that).
@@ -149,13 +166,15 @@ class _Connection(asyncio.Protocol):
 
 
 def _refusal(packet: packets.Connect) -> int:
-    """The return code that refuses a CONNECT, or 0. The user name is {host}/{device}/?api-version=..."""
+    """The return code that refuses a CONNECT, or 0. The user name is {host}/{device}[/{module}]/?api-version=..."""
     if packet.protocol_level != 4:
         return packets.UNACCEPTABLE_PROTOCOL
     if not packet.client_id:
         return packets.IDENTIFIER_REJECTED
-    parts = (packet.username or "").split("/")
-    if len(parts) < 2 or parts[1] != packet.client_id or packet.password is None:
+    if registration_of(packet) is not None:
+        return packets.ACCEPTED
+    name = (packet.username or "").partition("/")[2]
+    if name != packet.client_id and not name.startswith(f"{packet.client_id}/"):
         return packets.BAD_CREDENTIALS
     return packets.ACCEPTED
 
@@ -168,6 +187,10 @@ class MqttServer:
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
+    def connection(self) -> asyncio.Protocol:
+        """What serves one connection, whatever carries its bytes."""
+        return _Connection(self._hub, self._connections)
+
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
         """Begin to listen.
 
@@ -175,7 +198,7 @@ class MqttServer:
             OSError: the port cannot be had.
         """
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self._hub, self._connections),
+            self.connection,
             host,
             port,
             ssl=tls,

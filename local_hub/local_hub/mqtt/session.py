@@ -22,6 +22,8 @@ from . import packets, topics
 _log = logging.getLogger(__name__)
 _MAX_UNACKNOWLEDGED = 50
 _MAX_PENDING = 500
+_MAX_FAULT_DELAY = 60
+FAULT, _FAULT_DELAY = "AzIoTHub_FaultOperationType", "AzIoTHub_FaultOperationDelayInSecs"
 
 
 class Session:
@@ -135,20 +137,32 @@ class Session:
 
     async def _telemetry(self, packet: packets.Publish, telemetry: topics.Telemetry) -> None:
         device = self._device
+        if FAULT in telemetry.properties:
+            self._puback(packet)
+            await self._fail(telemetry.properties)
+            return
         await self._hub.events.append(
             device.id, device.identity.generation_id, packet.payload, telemetry.system, telemetry.properties
         )
         self._puback(packet)
 
+    async def _fail(self, properties: dict[str, str]) -> None:
+        """Microsoft's SDKs test themselves with messages that ask the hub to cut the connection.
+
+        azure-iot-sdk-python tests/e2e/iothub_e2e/utils.py, get_fault_injection_message. They reach no reader.
+        """
+        text = properties.get(_FAULT_DELAY, "0")
+        await asyncio.sleep(min(int(text) if text.isdecimal() else 0, _MAX_FAULT_DELAY))
+        if properties[FAULT] in ("KillTcp", "ShutDownMqtt"):
+            self._hang_up(f"it asked for the fault {properties[FAULT]}")
+
     def _twin_get(self, request: topics.TwinGet) -> None:
-        twin = self._device.twin
-        self._send_json(
-            topics.twin_response(200, request.request_id),
-            {
-                "desired": {**twin.desired.values, "$version": twin.desired.version},
-                "reported": {**twin.reported.values, "$version": twin.reported.version},
-            },
-        )
+        try:
+            document = self._hub.twins.read(self._device)
+        except HubError as error:
+            self._send_json(topics.twin_response(error.status, request.request_id), {"message": str(error)})
+        else:
+            self._send_json(topics.twin_response(200, request.request_id), document)
 
     async def _twin_report(self, packet: packets.Publish, request: topics.TwinReport) -> None:
         try:

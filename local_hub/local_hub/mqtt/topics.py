@@ -72,16 +72,20 @@ def devicebound(device_id: str) -> str:
     return f"devices/{device_id}/messages/devicebound/#"
 
 
-def allowed_filters(device_id: str) -> frozenset[str]:
-    """All that a device may subscribe to."""
-    return frozenset((devicebound(device_id), TWIN_RESPONSES, TWIN_PATCHES, METHODS))
+def allowed_filters(key: str) -> frozenset[str]:
+    """All that a device may subscribe to, or a module, whose key is `deviceId/moduleId`.
+
+    Messages to modules come from other modules by the routes of IoT Edge: one may wait for them in vain here.
+    """
+    messages = f"{_base(key)}/inputs/#" if "/" in key else devicebound(key)
+    return frozenset((messages, TWIN_RESPONSES, TWIN_PATCHES, METHODS))
 
 
-def parse_publication(topic: str, device_id: str) -> Publication | None:
-    """What a PUBLISH of this device means; None when it means nothing here."""
+def parse_publication(topic: str, key: str) -> Publication | None:
+    """What a PUBLISH of this device or module means; None when it means nothing here."""
     if len(topic) > _MAX_TOPIC:
         return None
-    base = f"devices/{device_id}/messages/events"
+    base = f"{_base(key)}/messages/events"
     if topic == base or topic.startswith(f"{base}/"):
         return _telemetry(topic[len(base) :].strip("/"))
     if match := _TWIN_GET.fullmatch(topic):
@@ -123,6 +127,11 @@ def message_topic(device_id: str, message: Message) -> str:
     )
     pairs = [*((name, value) for name, value in system if value is not None), *message.properties.items()]
     return f"devices/{device_id}/messages/devicebound/" + _encode(pairs)
+
+
+def _base(key: str) -> str:
+    device_id, _, module_id = key.partition("/")
+    return f"devices/{device_id}/modules/{module_id}" if module_id else f"devices/{device_id}"
 
 
 def _encode(pairs: Iterable[tuple[str, object]]) -> str:

@@ -37,6 +37,7 @@ class RunningHub:
         self.data = data
         self.host = _free_address()
         self.https_port = _free_port(self.host)
+        self.serve_options: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._devices: list[Any] = []
         self.environment = json.loads(self.command("env", "--format", "json").stdout)
@@ -54,7 +55,7 @@ class RunningHub:
 
     def start(self) -> None:
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command("serve"), stderr=log)
+            self._process = subprocess.Popen(self._command("serve", *self.serve_options), stderr=log)
         waited = self.command("wait", "--timeout", "30")
         assert waited.returncode == 0, waited.stderr
 
@@ -138,6 +139,19 @@ def own_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
         yield hub
     finally:
         hub.close()
+
+
+@pytest.fixture
+def hub_with(own_hub: RunningHub) -> Callable[..., RunningHub]:
+    """A hub for one test, started with options of `serve`."""
+
+    def start(*options: str) -> RunningHub:
+        assert own_hub.stop() == 0
+        own_hub.serve_options = options
+        own_hub.start()
+        return own_hub
+
+    return start
 
 
 @pytest.fixture

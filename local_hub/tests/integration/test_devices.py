@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from azure.iot.device import MethodResponse
+from azure.iot.device import Message, MethodResponse
 from azure.iot.device.exceptions import ClientError, CredentialError
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from local_hub.core.sas import new_key
@@ -110,3 +110,17 @@ def test_a_disabled_device_is_cut_and_stays_out(hub: Any, eventually: Eventually
     device.shutdown()
     with pytest.raises(CredentialError):
         hub.device("off-1").connect()
+
+
+def test_a_device_may_ask_for_a_broken_connection(hub: Any, eventually: Eventually) -> None:
+    """Microsoft's SDKs test with such messages how they connect again."""
+    hub.registry().create_device_with_sas("fault-1", None, None, "enabled")
+    device = hub.device("fault-1")
+    device.connect()
+    states: list[bool] = []
+    device.on_connection_state_change = lambda: states.append(device.connected)
+    message = Message(" ")
+    message.custom_properties["AzIoTHub_FaultOperationType"] = "KillTcp"
+    message.custom_properties["AzIoTHub_FaultOperationDelayInSecs"] = "1"
+    device.send_message(message)
+    eventually(lambda: False in states and device.connected)

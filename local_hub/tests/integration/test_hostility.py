@@ -8,6 +8,7 @@ import copy
 import random
 import socket
 import ssl
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,52 @@ def test_nonsense_ends_the_connection_and_nothing_else(hub: Any, port: int, data
             while client.recv(4096):
                 pass
     assert hub.registry().get_device_registry_statistics().total_device_count >= 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00" * 100,
+        b"\xff" * 100_000,
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000,
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"PUT /uploads/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
+        b"PUT /uploads/..%2F..%2Fhub.db HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx",
+        b"POST /devices/%2e%2e/messages/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
+    ],
+)
+def test_nonsense_on_the_https_port_is_refused(hub: Any, data: bytes) -> None:
+    with connect(hub, hub.https_port) as client:
+        client.settimeout(8)
+        answer = b""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            client.sendall(data)
+            answer = client.recv(4096)
+    assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer
+    assert hub.registry().get_device_registry_statistics()
+
+
+@pytest.mark.parametrize(
+    "name", ["0neLocalHub/registrations/x/api", "x/registrations/nobody/", "a/registrations//", "/" * 500]
+)
+def test_provisioning_admits_nobody_by_mistake(hub: Any, name: str) -> None:
+    def text(value: str) -> bytes:
+        return struct.pack(">H", len(value)) + value.encode()
+
+    client_id = name.split("/")[2]
+    body = text("MQTT") + b"\x04\xc2\x00\x3c" + text(client_id) + text(name)
+    for password in (
+        "",
+        "SharedAccessSignature sr=[&sig=x&se=99999999999",
+        "SharedAccessSignature sr=0neLocalHub%2fregistrations%2fx&sig=x&se=99999999999",
+    ):
+        whole = body + text(password)
+        with connect(hub, 8883) as client:
+            client.settimeout(8)
+            client.sendall(b"\x10" + bytes((len(whole) & 0x7F | 0x80, len(whole) >> 7)) + whole)
+            answer = client.recv(100)
+            assert answer[:2] == b"\x20\x02"
+            assert answer[3] != 0
 
 
 def test_plain_text_where_tls_is_spoken_harms_nothing(hub: Any) -> None:

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices that register themselves, through azure-iot-device's provisioning client."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from azure.iot.device import X509, ProvisioningDeviceClient
+from azure.iot.device.exceptions import CredentialError
+from local_hub.core.enrollment import derived_key
+from local_hub.core.sas import key_bytes, new_key, sign
+from local_hub.hub.provisioning import ID_SCOPE
+
+from local_hub.tests.certificates import issue
+
+VERSION = {"api-version": "2021-06-01"}
+
+
+def put(hub: Any, path: str, body: dict[str, Any], **options: Any) -> Any:
+    answer = hub.request("PUT", path, json=body, **options)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def register(hub: Any, name: str, key: str) -> Any:
+    client = ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=hub.host,
+        registration_id=name,
+        id_scope=ID_SCOPE,
+        symmetric_key=key,
+        server_verification_cert=Path(hub.environment["IOTHUB_CA_FILE"]).read_text(),
+    )
+    return client.register()
+
+
+def test_a_device_with_its_own_enrolment_becomes_what_it_says(hub: Any) -> None:
+    body = {
+        "registrationId": "dps-1",
+        "deviceId": "dps-device-1",
+        "attestation": {"type": "symmetricKey"},
+        "initialTwin": {"tags": {"ring": "beta"}, "properties": {"desired": {"goal": 1}}},
+    }
+    key = put(hub, "/enrollments/dps-1", body)["attestation"]["symmetricKey"]["primaryKey"]
+    result = register(hub, "dps-1", key)
+    assert (result.status, result.registration_state.device_id) == ("assigned", "dps-device-1")
+    assert result.registration_state.assigned_hub == hub.host
+    twin = hub.registry().get_twin("dps-device-1")
+    assert (twin.tags, twin.properties.desired["goal"]) == ({"ring": "beta"}, 1)
+    device = hub.device("dps-device-1", key)
+    device.connect()
+    assert register(hub, "dps-1", key).registration_state.device_id == "dps-device-1"
+    state = hub.request("GET", "/registrations/dps-1").json()
+    assert (state["status"], state["deviceId"]) == ("assigned", "dps-device-1")
+
+
+def test_devices_of_a_group_have_keys_of_their_own(hub: Any) -> None:
+    keys = {"primaryKey": new_key(), "secondaryKey": new_key()}
+    group = {"enrollmentGroupId": "fridges", "attestation": {"type": "symmetricKey", "symmetricKey": keys}}
+    etag = put(hub, "/enrollmentGroups/fridges", group)["etag"]
+    for name, key in (("dps-2", keys["primaryKey"]), ("Dps-3", keys["secondaryKey"])):
+        assert register(hub, name, derived_key(key, name)).status == "assigned"
+    hub.device("dps-2", derived_key(keys["primaryKey"], "dps-2")).connect()
+    with pytest.raises(CredentialError):
+        register(hub, "dps-4", derived_key(keys["primaryKey"], "dps-2"))
+    with pytest.raises(CredentialError):
+        register(hub, "dps-4", keys["primaryKey"])
+    names = [each["registrationId"] for each in hub.request("POST", "/registrations/fridges/query").json()]
+    assert names == ["dps-2", "dps-3"]
+    disabled = {**group, "provisioningStatus": "disabled"}
+    assert hub.request("PUT", "/enrollmentGroups/fridges", json=disabled).status_code == 409
+    put(hub, "/enrollmentGroups/fridges", disabled, headers={"If-Match": etag})
+    with pytest.raises(CredentialError):
+        register(hub, "dps-2", derived_key(keys["primaryKey"], "dps-2"))
+    assert hub.request("DELETE", "/enrollmentGroups/fridges").status_code == 204
+    assert hub.request("GET", "/enrollmentGroups/fridges").status_code == 404
+
+
+def test_a_device_with_a_certificate_registers_and_connects(hub: Any, tmp_path: Path) -> None:
+    certificate = issue("dps-5")
+    files = certificate.files(tmp_path, "dps-5")
+    x509 = {"clientCertificates": {"primary": {"certificate": files[0].read_text()}}}
+    put(hub, "/enrollments/dps-5", {"attestation": {"type": "x509", "x509": x509}})
+    client = ProvisioningDeviceClient.create_from_x509_certificate(
+        provisioning_host=hub.host,
+        registration_id="dps-5",
+        id_scope=ID_SCOPE,
+        x509=X509(*map(str, files)),
+        server_verification_cert=Path(hub.environment["IOTHUB_CA_FILE"]).read_text(),
+    )
+    assert client.register().status == "assigned"
+    assert hub.registry().get_device("dps-5").authentication.type == "selfSigned"
+    with pytest.raises(CredentialError):
+        register(hub, "dps-5", new_key())
+
+
+def test_registration_over_https(hub: Any) -> None:
+    key = put(hub, "/enrollments/dps-6", {"attestation": {"type": "symmetricKey"}})["attestation"]["symmetricKey"]
+    scope = f"/{ID_SCOPE}/registrations/dps-6"
+    raw = key_bytes(key["secondaryKey"]) or b""
+    token = sign(f"{ID_SCOPE}/registrations/dps-6", raw, int(time.time()) + 60, "registration")
+
+    def call(method: str, path: str, credential: str = token) -> requests.Response:
+        headers = {"Authorization": credential}
+        return requests.request(
+            method, hub.url + path, params=VERSION, headers=headers, json={"registrationId": "dps-6"}, timeout=10
+        )
+
+    assert call("PUT", scope + "/register", "").status_code == 401
+    assert call("PUT", scope + "/register", hub.authorization()["Authorization"]).status_code == 401
+    begun = call("PUT", scope + "/register")
+    assert (begun.status_code, begun.headers["Retry-After"], begun.json()["status"]) == (202, "1", "assigning")
+    done = call("GET", f"{scope}/operations/{begun.json()['operationId']}").json()
+    assert (done["status"], done["registrationState"]["deviceId"]) == ("assigned", "dps-6")
+    assert call("GET", f"{scope}/operations/other").status_code == 404
+    assert call("POST", scope).json()["assignedHub"] == hub.host
+    # The device's token is no service's.
+    assert call("GET", "/enrollments/dps-6").status_code == 401
+
+
+def test_enrolments_survive_a_restart(own_hub: Any) -> None:
+    key = put(own_hub, "/enrollments/dps-7", {"attestation": {"type": "symmetricKey"}})["attestation"]["symmetricKey"]
+    assert register(own_hub, "dps-7", key["primaryKey"]).status == "assigned"
+    own_hub.stop()
+    own_hub.start()
+    assert own_hub.request("GET", "/registrations/dps-7").json()["status"] == "assigned"
+    assert register(own_hub, "dps-7", key["primaryKey"]).status == "assigned"
