@@ -133,6 +133,11 @@ conformance-tuf: setup ## The agent's TUF client in theupdateframework/tuf-confo
 	@scripts/packages packages-chaos.apt
 	scripts/conformance-tuf
 
+.PHONY: conformance
+conformance: setup ## Microsoft's end-to-end tests against the local hub, a checkout in $$AZURE_IOT_SDK_PYTHON; as root
+	@scripts/packages packages-conformance.apt
+	scripts/conformance-iothub
+
 .PHONY: molecule
 molecule: setup ## The roles in real containers with systemd (podman)
 	scripts/molecule
