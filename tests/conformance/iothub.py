@@ -135,7 +135,10 @@ def _report(name: str, status: int | None) -> bool:
         if outcome in ("failure", "error"):
             bad.append(f"    {outcome}: {case.get('classname')}::{case.get('name')}")
     failed = counts["failure"] + counts["error"]
-    print(f"{name}: {counts['passed']} passed, {failed} failed, {counts['skipped']} skipped", *bad, sep="\n")
+    unfinished = "; not finished" if status not in (0, 1) or (status == 1 and not failed) else ""
+    print(
+        f"{name}: {counts['passed']} passed, {failed} failed, {counts['skipped']} skipped{unfinished}", *bad, sep="\n"
+    )
     return failed == 0 and status == 0
 
 
