@@ -299,8 +299,9 @@ class SftpServer(FileServer):
         try:
             with self._client.open(self._path(name), "rb") as source:
                 at, size = 0, source.stat().st_size or 0
-                # many requests at once, since each costs a round trip; in windows, so that a line that is hung up
-                # leaves no thread that still asks
+                # many requests at once, since each costs a round trip. paramiko sends them from a thread of its own,
+                # which must not die loudly when the line breaks meanwhile
+                source._prefetch_thread = _until_hung_up(source._prefetch_thread)  # type: ignore[attr-defined]
                 while at < size:
                     end = min(size, at + (1 << 21))
                     window = [(start, min(1 << 16, end - start)) for start in range(at, end, 1 << 16)]
@@ -346,6 +347,15 @@ class SftpServer(FileServer):
                 with contextlib.suppress(OSError):  # it is there already
                     self._client.mkdir(folder)
                 self._folders.add(folder)
+
+
+def _until_hung_up(send: Callable[..., None]) -> Callable[..., None]:
+    def run(*requests: Any) -> None:
+        # who reads is told by the line itself
+        with contextlib.suppress(OSError, EOFError):
+            send(*requests)
+
+    return run
 
 
 class LocalFolder(FileServer):

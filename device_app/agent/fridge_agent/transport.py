@@ -338,7 +338,8 @@ class SftpTransport(Transport):
         with source:
             size = source.stat().st_size or 0
             # many requests at once, since each costs a round trip; in windows, so that a fast server does not fill the
-            # memory and a line that is hung up leaves no thread that still asks
+            # memory. paramiko sends them from a thread of its own, which must not die loudly when we hang up meanwhile
+            source._prefetch_thread = _until_hung_up(source._prefetch_thread)  # type: ignore[attr-defined]
             while offset < size:
                 end = min(size, offset + WINDOW)
                 window = [(at, min(CHUNK, end - at)) for at in range(offset, end, CHUNK)]
@@ -347,6 +348,15 @@ class SftpTransport(Transport):
                         raise EOFError("the file became shorter while it was read")
                     yield chunk
                 offset = end
+
+
+def _until_hung_up(send: Callable[..., None]) -> Callable[..., None]:
+    def run(*requests: Any) -> None:
+        # who reads is told by the line itself
+        with suppress(OSError, EOFError):
+            send(*requests)
+
+    return run
 
 
 class HttpTransport(Transport):
