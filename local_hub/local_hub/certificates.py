@@ -6,6 +6,7 @@ Everything is made on first use and kept; the server certificate is made again w
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import ssl
@@ -37,7 +38,7 @@ class Certificates:
         self._ca_key = directory / "ca.key"
         self._server_key = directory / "server.key"
         self._device_cas = directory / "device-ca"
-        self._authorities: tuple[float, tuple[bytes, ...]] = (-1.0, ())
+        self._authorities: tuple[list[Path], tuple[bytes, ...]] = ([], ())
 
     def ensure(self, names: frozenset[str], now: datetime) -> None:
         """Make the CA, the bundle and the server certificate, unless they are there and good for `names`."""
@@ -57,7 +58,7 @@ class Certificates:
         Raises:
             ValueError: one of the certificates is none of an authority.
         """
-        found = x509.load_pem_x509_certificates(path.read_bytes())
+        found = _certificates(path)
         for certificate in found:
             try:
                 constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -67,31 +68,39 @@ class Certificates:
                 raise ValueError(f"{certificate.subject.rfc4514_string()} is no certificate authority")
         self._device_cas.mkdir(mode=0o700, exist_ok=True)
         for certificate in found:
-            name = certificate.fingerprint(hashes.SHA256()).hex()
-            write_file(self._device_cas / f"{name}.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+            write_file(self._authority(certificate), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def distrust(self, path: Path) -> None:
+        """Take `trust` back; a running hub lets no device in by these authorities any more.
+
+        Raises:
+            ValueError: one of them was not trusted; then all stay as they are.
+        """
+        found = _certificates(path)
+        for certificate in found:
+            if not self._authority(certificate).exists():
+                raise ValueError(f"{certificate.subject.rfc4514_string()} is not trusted")
+        for certificate in found:
+            self._authority(certificate).unlink(missing_ok=True)
 
     def device_authorities(self) -> tuple[bytes, ...]:
         """Who may vouch for devices, as DER."""
-        try:
-            changed = self._device_cas.stat().st_mtime
-        except FileNotFoundError:
-            return ()
-        if changed != self._authorities[0]:
-            files = sorted(self._device_cas.glob("*.pem"))
-            known = [x509.load_pem_x509_certificate(file.read_bytes()) for file in files]
-            self._authorities = (changed, tuple(each.public_bytes(serialization.Encoding.DER) for each in known))
+        files = sorted(self._device_cas.glob("*.pem"))  # their names tell what is in them
+        if files != self._authorities[0]:
+            known = []
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):  # it was taken back just now
+                    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+                    known.append(certificate.public_bytes(serialization.Encoding.DER))
+            self._authorities = (files, tuple(known))
         return self._authorities[1]
 
-    def device_context(self) -> ssl.SSLContext:
-        """TLS for the listeners that devices reach: a client certificate is asked for, none is needed."""
-        return TlsContext(self.server, self._server_key).as_ssl()
+    def _authority(self, certificate: x509.Certificate) -> Path:
+        return self._device_cas / f"{certificate.fingerprint(hashes.SHA256()).hex()}.pem"
 
-    def server_context(self) -> ssl.SSLContext:
-        """TLS for services: 1.2 at least, as IoT Hub."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.server, self._server_key)
-        return context
+    def server_context(self) -> TlsContext:
+        """TLS of all listeners: a client certificate is asked for, since devices may have one; none is needed."""
+        return TlsContext(self.server, self._server_key)
 
     def _ensure_bundle(self) -> None:
         """Everybody this machine trusts, and our CA: clients that get this file still reach the rest of the world."""
@@ -139,6 +148,17 @@ class Certificates:
         ca = x509.load_pem_x509_certificate(self.ca.read_bytes())
         names_in_it = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return certificate.issuer == ca.subject and set(names_in_it) == {_general_name(name) for name in names}
+
+
+def describe(der: bytes) -> str:
+    """A certificate in one line: fingerprint, end, subject."""
+    certificate = x509.load_der_x509_certificate(der)
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    return f"{fingerprint}  {certificate.not_valid_after_utc:%Y-%m-%d}  {certificate.subject.rfc4514_string()}"
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(path.read_bytes())
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from .certificates import describe
 from .core.notification import SOURCES
 from .core.quota import SKUS
 from .core.sas import key_bytes, sign
@@ -69,11 +70,17 @@ def _wait(directory: DataDirectory, settings: Settings, options: argparse.Namesp
 
 
 def _trust(directory: DataDirectory, settings: Settings, options: argparse.Namespace) -> int:
+    certificates = directory.certificates
+    act, name = (certificates.distrust, "remove") if options.remove else (certificates.trust, "trust")
+    if not options.files and (options.remove or not options.list):
+        raise SettingsError("trust needs a FILE, or --list")
     for path in options.files:
         try:
-            directory.certificates.trust(path)
+            act(path)
         except (OSError, ValueError) as error:
-            raise SettingsError(f"cannot trust {path}: {error}") from error
+            raise SettingsError(f"cannot {name} {path}: {error}") from error
+    for der in certificates.device_authorities() if options.list else ():
+        print(describe(der))
     return 0
 
 
@@ -141,7 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     waiting.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
     waiting.set_defaults(run=_wait)
     trusting = commands.add_parser("trust", parents=[common], help="let certificate authorities vouch for devices")
-    trusting.add_argument("files", nargs="+", type=Path, metavar="FILE", help="certificates of authorities, PEM")
+    trusting.add_argument("files", nargs="*", type=Path, metavar="FILE", help="certificates of authorities, PEM")
+    trusting.add_argument("--remove", action="store_true", help="trust them no more")
+    trusting.add_argument("--list", action="store_true", help="print those that are trusted now, one a line")
     trusting.set_defaults(run=_trust)
     return parser
 

@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from local_hub.core.errors import ArgumentInvalid
-from local_hub.core.transfer import Transfer, blob_address, bulk_item, new_transfer, read_lines, write_lines
+from local_hub.core.transfer import (
+    Transfer,
+    blob_address,
+    bulk_item,
+    configuration_match,
+    new_transfer,
+    read_lines,
+    write_lines,
+)
 
 NOW = 1_800_000_000.0
 EXPORT = {"type": "export", "outputBlobContainerUri": "https://x.example/box?sv=1&sig=s"}
@@ -39,7 +48,8 @@ def test_a_job_shows_no_right_to_a_container() -> None:
         {"outputBlobContainerUri": "https://[bad"},
         {"outputBlobName": "../devices.txt"},
         {"outputBlobName": 5},
-        {"includeConfigurations": True},
+        {"includeConfigurations": True, "configurationsBlobName": "a/b"},
+        {"includeConfigurations": True, "configurationsBlobName": "devices.txt"},
         {"storageAuthenticationType": "identityBased"},
     ],
 )
@@ -82,3 +92,24 @@ def test_any_blob_is_read_or_refused(blob: bytes) -> None:
 )
 def test_an_import_creates_or_updates(mode: str | None, exists: bool, made: str) -> None:
     assert bulk_item({"id": "a", "importMode": mode}, exists)["importMode"] == made
+
+
+def test_a_job_with_configurations_names_their_blob() -> None:
+    job = new_transfer({**EXPORT, "includeConfigurations": True}, NOW)
+    assert (job.to_json()["includeConfigurations"], job.to_json()["configurationsBlobName"]) == (
+        True,
+        "configurations.txt",
+    )
+    without = new_transfer(EXPORT, NOW)
+    assert (without.to_json()["includeConfigurations"], without.to_json()["configurationsBlobName"]) == (False, None)
+    old = json.loads(without.to_record())
+    del old["include_configurations"], old["configurations_name"]
+    assert Transfer.from_record(json.dumps(old)) == without
+
+
+def test_a_configuration_is_created_or_updated_if_its_etag_matches() -> None:
+    line = {"id": "c", "etag": "x", "importMode": "CreateOrUpdateIfMatchETag"}
+    assert [configuration_match(line, False), configuration_match(line, True)] == [None, '"x"']
+    assert configuration_match({"id": "c"}, True) == "*"
+    with pytest.raises(ArgumentInvalid):
+        configuration_match({"id": "c", "importMode": "delete"}, True)

@@ -43,6 +43,22 @@ class InvalidConfigurationCustomMetricsQuery(ArgumentInvalid):
     code, number = "InvalidConfigurationCustomMetricsQuery", 400033
 
 
+class InvalidDigitalTwinJsonPatch(ArgumentInvalid):
+    code, number = "InvalidDigitalTwinJsonPatch", 400505
+
+
+class InvalidDigitalTwinPayload(ArgumentInvalid):
+    code, number = "InvalidDigitalTwinPayload", 400506
+
+
+class InvalidDigitalTwinPatch(ArgumentInvalid):
+    code, number = "InvalidDigitalTwinPatch", 400507
+
+
+class InvalidDigitalTwinPatchPath(ArgumentInvalid):
+    code, number = "InvalidDigitalTwinPatchPath", 400508
+
+
 class Unauthorized(HubError):
     code, number, status, condition = "IotHubUnauthorizedAccess", 401002, 401, "amqp:unauthorized-access"
 
@@ -133,6 +149,11 @@ class ConfigurationAlreadyExists(HubError):
 
 class PreconditionFailed(HubError):
     code, number, status, condition = "PreconditionFailed", 412001, 412, "amqp:precondition-failed"
+
+
+class BlockCountExceedsLimit(HubError):
+    # Azure Storage's: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
+    code, number, status, condition = "BlockCountExceedsLimit", 409901, 409, "amqp:resource-limit-exceeded"
 
 
 class LockLost(HubError):

@@ -18,10 +18,12 @@ from .twin import Properties, Twin, stamped
 JsonObject = dict[str, Any]
 
 TWIN_CHANGES, LIFECYCLE, CONNECTION_STATE = "twin-changes", "device-lifecycle", "device-connection-state"
+DIGITAL_TWIN_CHANGES = "digital-twin-changes"
 SOURCES = {
     TWIN_CHANGES: ("twinChangeEvents", "twinChangeNotification"),
     LIFECYCLE: ("deviceLifecycleEvents", "deviceLifecycleNotification"),
     CONNECTION_STATE: ("deviceConnectionStateEvents", "deviceConnectionStateNotification"),
+    DIGITAL_TWIN_CHANGES: ("digitalTwinChangeEvents", ""),
 }
 """Routes that can be switched on: their names here, and `iothub-message-source` and `iothub-message-schema` there."""
 UPDATE, REPLACE = "updateTwin", "replaceTwin"
@@ -57,6 +59,20 @@ def notification(route: str, operation: str, identity: Identity, hub: str, now: 
         "user-id": hub,
     }
     return Notification(source, system, properties, json.dumps(body, separators=(",", ":")).encode())
+
+
+def digital_twin_notification(patch: list[JsonObject]) -> Notification:
+    """What changed in a digital twin, as JSON Patch; it has no application properties.
+
+    https://learn.microsoft.com/azure/iot/concepts-digital-twin#digital-twin-change-events
+    """
+    system = {
+        "content-type": "application/json-patch+json",
+        "content-encoding": "utf-8",
+        "correlation-id": secrets.token_hex(8),
+    }
+    body = json.dumps(patch, separators=(",", ":")).encode()
+    return Notification(SOURCES[DIGITAL_TWIN_CHANGES][0], system, {}, body)
 
 
 def whole_twin(identity: Identity, twin: Twin) -> JsonObject:

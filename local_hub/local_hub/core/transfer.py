@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import and export of identities: a job, and the lines of its blobs.
+"""Import and export of identities and configurations: a job, and the lines of its blobs.
 
-A blob has one `ExportImportDevice` a line, devices and modules alike. Fields and modes: service.json of
-azure-iot-hub-python; https://learn.microsoft.com/azure/iot-hub/iot-hub-bulk-identity-mgmt
+A blob has one `ExportImportDevice` a line, devices and modules alike; another one has a `Configuration` a line, with
+the `importMode` of the C# SDK's ImportConfiguration. Fields and modes: service.json of azure-iot-hub-python;
+https://learn.microsoft.com/azure/iot-hub/iot-hub-bulk-identity-mgmt
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ IMPORT, EXPORT = "import", "export"
 RUNNING, COMPLETED, FAILED, CANCELLED = "running", "completed", "failed", "cancelled"
 ERRORS_BLOB = "importErrors.log"
 _DEVICES_BLOB = "devices.txt"
+_CONFIGURATIONS_BLOB = "configurations.txt"
 _DEFAULT_MODE = "createOrUpdate"
+_CONFIGURATION_MODE = "createorupdateifmatchetag"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Transfer:
     progress: int = 0
     end: float | None = None
     failure: str | None = None
+    include_configurations: bool = False
+    configurations_name: str = _CONFIGURATIONS_BLOB
 
     def ended(self, status: str, now: float, failure: str | None = None) -> Transfer:
         """It is over."""
@@ -64,6 +69,8 @@ class Transfer:
             "outputBlobName": self.output_name,
             "excludeKeysInExport": self.exclude_keys,
             "storageAuthenticationType": "keyBased",
+            "includeConfigurations": self.include_configurations,
+            "configurationsBlobName": self.configurations_name if self.include_configurations else None,
             "failureReason": self.failure,
         }
 
@@ -87,8 +94,8 @@ def new_transfer(body: JsonObject, now: float) -> Transfer:
     kind = body.get("type")
     if kind not in (IMPORT, EXPORT):
         raise ArgumentInvalid("type is import or export")
-    if body.get("includeConfigurations") or body.get("storageAuthenticationType") not in (None, "keyBased"):
-        raise ArgumentInvalid("configurations and identity-based storage are not offered")
+    if body.get("storageAuthenticationType") not in (None, "keyBased"):
+        raise ArgumentInvalid("identity-based storage is not offered")
     job = Transfer(
         id=secrets.token_hex(16),
         type=kind,
@@ -98,7 +105,12 @@ def new_transfer(body: JsonObject, now: float) -> Transfer:
         output_uri=str(body.get("outputBlobContainerUri") or ""),
         output_name=_name(body, "outputBlobName"),
         exclude_keys=bool(body.get("excludeKeysInExport")),
+        include_configurations=bool(body.get("includeConfigurations")),
+        configurations_name=_name(body, "configurationsBlobName", _CONFIGURATIONS_BLOB),
     )
+    taken = (ERRORS_BLOB, job.input_name) if kind == IMPORT else (job.output_name,)
+    if job.include_configurations and job.configurations_name in taken:
+        raise ArgumentInvalid("configurationsBlobName is the name of another blob of the job")
     blob_address(job.output_uri, job.output_name)
     if kind == IMPORT:
         blob_address(job.input_uri, job.input_name)
@@ -124,7 +136,7 @@ def blob_address(container: Any, name: str) -> str:
 
 
 def read_lines(blob: bytes) -> list[JsonObject]:
-    """The devices and modules of an import.
+    """The devices and modules, or the configurations, of an import.
 
     Raises:
         ArgumentInvalid: a line is none.
@@ -138,7 +150,7 @@ def read_lines(blob: bytes) -> list[JsonObject]:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-            raise ArgumentInvalid(f"line {number} is not a device")
+            raise ArgumentInvalid(f"line {number} has no id")
         found.append(value)
     return found
 
@@ -157,13 +169,26 @@ def bulk_item(line: JsonObject, exists: bool) -> JsonObject:
     return line
 
 
+def configuration_match(line: JsonObject, exists: bool) -> str | None:
+    """The If-Match with which a configuration of an import is written, None for a new one.
+
+    Raises:
+        ArgumentInvalid: its importMode is none of configurations.
+    """
+    if str(line.get("importMode") or _CONFIGURATION_MODE).lower() != _CONFIGURATION_MODE:
+        raise ArgumentInvalid("the importMode of a configuration is createOrUpdateIfMatchETag")
+    if not exists:
+        return None
+    return f'"{line["etag"]}"' if line.get("etag") else "*"
+
+
 def without_keys(authentication: JsonObject) -> JsonObject:
     """`authentication` for an export that must not tell secrets."""
     return {**authentication, "symmetricKey": {"primaryKey": None, "secondaryKey": None}}
 
 
-def _name(body: JsonObject, field: str) -> str:
-    name = body.get(field) or _DEVICES_BLOB
+def _name(body: JsonObject, field: str, default: str = _DEVICES_BLOB) -> str:
+    name = body.get(field) or default
     if not isinstance(name, str) or "/" in name or "\\" in name or name in (".", "..") or "\0" in name:
         raise ArgumentInvalid(f"{field} is the name of a blob, without slashes")
     return name

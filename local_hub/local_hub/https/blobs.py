@@ -29,7 +29,7 @@ _CHUNK = 256 * 1024
 _CHUNK_TIMEOUT = 30.0
 _MAX_LIST = 8 * 1024 * 1024
 _VERSION = "2023-11-03"
-_CODES = {401: "AuthenticationFailed", 404: "BlobNotFound", 413: "RequestBodyTooLarge"}
+_CODES = {401: "AuthenticationFailed", 404: "BlobNotFound", 409: "BlockCountExceedsLimit", 413: "RequestBodyTooLarge"}
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -49,7 +49,7 @@ def blob_routes(hub: Hub) -> Iterable[web.RouteDef]:
                 return _created(None)
             case "blocklist":
                 blocks = _block_list(b"".join([chunk async for chunk in _chunks(request, _MAX_LIST)]))
-                return _created(await asyncio.to_thread(hub.files.commit, blob, blocks))
+                return _created(await hub.files.commit(blob, blocks))
         raise ArgumentInvalid("only block blobs are offered")
 
     async def get(request: web.Request) -> web.StreamResponse:

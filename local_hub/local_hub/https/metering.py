@@ -29,6 +29,9 @@ _OPERATIONS: dict[str, Operation | dict[str, Operation]] = {
         "PATCH": Operation.TWIN_UPDATE,
         "PUT": Operation.TWIN_UPDATE,
     },
+    "/digitaltwins/{id}": {"GET": Operation.TWIN_READ, "PATCH": Operation.TWIN_UPDATE},
+    "/digitaltwins/{id}/commands/{name}": Operation.METHOD,
+    "/digitaltwins/{id}/components/{component}/commands/{name}": Operation.METHOD,
     "/twins/{id}/methods": Operation.METHOD,
     "/twins/{id}/modules/{mid}/methods": Operation.METHOD,
     "/configurations": Operation.CONFIGURATION,
@@ -41,6 +44,7 @@ _OPERATIONS: dict[str, Operation | dict[str, Operation]] = {
     "/jobs/v2/{id}": Operation.JOB,
     "/jobs/v2/{id}/cancel": Operation.JOB,
 }
+_APPLY = "/devices/{id}/applyConfigurationContent"
 _CHARGED = (Operation.TWIN_READ, Operation.TWIN_UPDATE, Operation.QUERY, Operation.METHOD)
 
 
@@ -52,7 +56,7 @@ async def metered(hub: Hub, request: web.Request, handler: Handler) -> web.Strea
     asked = len(await request.read())
     steps = -(-max(asked, 1) // METHOD_METER)
     hub.meter.admit(operation, steps * METHOD_METER if operation == Operation.METHOD else 1.0)
-    if operation not in _CHARGED:
+    if operation not in _CHARGED and _path(request) != _APPLY:
         return await handler(request)
     hub.meter.require_messages()
     try:
@@ -69,13 +73,17 @@ def _charge(hub: Hub, operation: Operation, asked: int, response: web.StreamResp
     answered = len(response.body) if isinstance(response, web.Response) and isinstance(response.body, bytes) else 0
     if response.headers.get("x-ms-item-type") == "DeviceJob":  # queries of jobs cost nothing
         return
-    if operation in (Operation.TWIN_UPDATE, Operation.METHOD):
+    if operation in (Operation.TWIN_UPDATE, Operation.METHOD, Operation.CONFIGURATION):
         hub.meter.charge(asked)
-    if operation != Operation.TWIN_UPDATE:
+    if operation not in (Operation.TWIN_UPDATE, Operation.CONFIGURATION):
         hub.meter.charge(answered)
 
 
-def _operation(request: web.Request) -> Operation | None:
+def _path(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    found = _OPERATIONS.get(resource.canonical) if resource is not None else None
+    return "" if resource is None else resource.canonical
+
+
+def _operation(request: web.Request) -> Operation | None:
+    found = _OPERATIONS.get(_path(request))
     return found.get(request.method) if isinstance(found, dict) else found

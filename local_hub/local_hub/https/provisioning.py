@@ -7,6 +7,7 @@ https://learn.microsoft.com/rest/api/iot-dps/device/runtime-registration
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +19,7 @@ from ..core.twin import JsonObject
 from ..hub.hub import Hub
 from ..hub.provisioning import ID_SCOPE, RETRY_AFTER, Applicant
 from ..tls import client_certificates
-from .requests import json_object
+from .requests import json_object, page_size
 
 PATHS = re.compile(rf"/{ID_SCOPE}/registrations/[^/]+(/.*)?", re.IGNORECASE)
 _MAX_BULK = 10
@@ -44,7 +45,8 @@ def provisioning_routes(hub: Hub) -> Iterable[web.RouteDef]:
             statement = str((await json_object(request)).get("query", "")).strip()
             if not re.fullmatch(r"select\s+\*(\s+from\s+\w+)?", statement, re.IGNORECASE):
                 raise ArgumentInvalid("only SELECT * is offered here")
-            return _page(request, service.all(group=group))
+            kind = ("enrollmentGroupId", "enrollmentGroup") if group else ("registrationId", "enrollment")
+            return _page(request, service.all(group=group), *kind)
 
         async def attestation(request: web.Request) -> web.Response:
             return _answer(service.get(request.match_info["id"], group=group)["attestation"])
@@ -67,10 +69,11 @@ def provisioning_routes(hub: Hub) -> Iterable[web.RouteDef]:
         return _answer(service.registration(request.match_info["id"]))
 
     async def states(request: web.Request) -> web.Response:
-        return _page(request, service.registrations_of(request.match_info["id"]))
+        states = service.registrations_of(request.match_info["id"])
+        return _page(request, states, "registrationId", "deviceRegistration")
 
     async def forget(request: web.Request) -> web.Response:
-        await service.delete_registration(request.match_info["id"])
+        await service.delete_registration(request.match_info["id"], _if_match(request))
         return web.Response(status=204)
 
     def admitted(request: web.Request) -> Applicant:
@@ -117,6 +120,8 @@ async def _bulk(hub: Hub, mode: Any, items: Any) -> list[JsonObject]:
             if mode == "delete":
                 await hub.provisioning.delete(name, "*", group=False)
             else:
+                if mode != "create":
+                    hub.provisioning.get(name, group=False)  # a PUT with any ETag would create it
                 await hub.provisioning.put(name, item, match, group=False)
         except HubError as error:
             errors.append({"registrationId": name, "errorCode": error.number, "errorStatus": str(error)})
@@ -136,9 +141,18 @@ def _answer(document: JsonObject) -> web.Response:
     return web.json_response(document, headers=headers)
 
 
-def _page(request: web.Request, documents: list[JsonObject]) -> web.Response:
-    size, start = request.headers.get("x-ms-max-item-count", ""), request.headers.get("x-ms-continuation", "")
-    first = int(start) if start.isdecimal() else 0
-    end = first + (int(size) if size.isdecimal() and int(size) > 0 else len(documents))
-    headers = {"x-ms-continuation": str(end)} if end < len(documents) else {}
-    return web.json_response(documents[first:end], headers=headers)
+def _page(request: web.Request, documents: list[JsonObject], key: str, item_type: str) -> web.Response:
+    """A page of documents, which are in the order of their names; the continuation is the last name before it."""
+    size, after = page_size(request), _decoded(request.headers.get("x-ms-continuation", ""))
+    rest = [document for document in documents if document[key].lower() > after]
+    headers = {"x-ms-item-type": item_type, "x-ms-max-item-count": str(size)}
+    if len(rest) > size:
+        headers["x-ms-continuation"] = base64.urlsafe_b64encode(rest[size - 1][key].lower().encode()).decode()
+    return web.json_response(rest[:size], headers=headers)
+
+
+def _decoded(continuation: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(continuation.encode()).decode()
+    except ValueError:
+        raise ArgumentInvalid("the continuation token is not one of this service") from None

@@ -23,9 +23,14 @@ async def json_value(request: web.Request) -> Any:
         ArgumentInvalid: it is not JSON.
     """
     try:
-        return json.loads(await request.read())
+        return json.loads(await request.read(), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise ArgumentInvalid("the body is not JSON") from None
+
+
+def _no_constant(name: str) -> None:
+    """Python takes NaN and Infinity, JSON has neither: once in a twin, nobody else could read it."""
+    raise ValueError(name)
 
 
 async def json_object(request: web.Request) -> JsonObject:

@@ -2,7 +2,8 @@
 """Files that devices upload: begun, written into a folder, ended, and told to services.
 
 https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-file-upload . A blob lies under its name in DATA/blobs; what
-is not committed yet lies in DATA/blobs/.staged and is forgotten at the next start.
+is not committed yet lies in DATA/blobs/.staged and is forgotten at the next start, or when no block was added for an
+hour (Azure Storage waits for a week); there is room for so many blocks and bytes of it, of all devices together.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from ..core.blobs import CONTAINER, MAX_PENDING, TOKEN_SECONDS, blob_name, file_name, make_token, verify_token
-from ..core.errors import ArgumentInvalid, MessageTooLarge, TooManyUploads
+from ..core.errors import ArgumentInvalid, BlockCountExceedsLimit, MessageTooLarge, TooManyUploads
 from ..core.timestamps import iso
 from ..core.twin import JsonObject
 from .device import Device
@@ -30,6 +31,10 @@ from .registry import Clock
 
 MAX_BLOB = 1024**3
 MAX_BLOCKS = 50_000
+MAX_STAGED = 8 * 1024**3
+MAX_STAGED_BLOCKS = 100_000
+STAGED_SECONDS = 3600.0
+_SWEEP_EVERY = 60.0
 
 
 @dataclass
@@ -37,6 +42,15 @@ class _Upload:
     blob: str
     host: str
     until: float
+
+
+@dataclass
+class _Staged:
+    """The blocks of a blob that are not committed: their sizes by name, and when the last one came."""
+
+    touched: float
+    sizes: dict[str, int] = field(default_factory=dict)
+    total: int = 0
 
 
 class Files:
@@ -49,6 +63,10 @@ class Files:
         self._notices = notices
         self._clock = clock
         self._uploads: dict[str, dict[str, _Upload]] = {}
+        self._blobs: dict[str, _Staged] = {}
+        self._blocks_staged = 0
+        self._bytes_staged = 0
+        self._bytes_arriving = 0
         shutil.rmtree(self._staged, ignore_errors=True)
 
     def begin(self, device: Device, name: object, host: str) -> JsonObject:
@@ -119,32 +137,51 @@ class Files:
             MessageTooLarge: more than 1 GiB.
         """
         with self._new_file() as file:
-            await _write(file, chunks, MAX_BLOB)
+            await self._receive(file, chunks, MAX_BLOB)
             return await asyncio.to_thread(_finish, file, self._path(blob))
 
     async def put_block(self, blob: str, block: str, chunks: AsyncIterable[bytes]) -> None:
         """Keep a part of a blob until `commit` names it.
 
         Raises:
-            MessageTooLarge: more than 1 GiB, or 50,000 parts.
+            MessageTooLarge: more than 1 GiB for the blob, or 8 GiB for all blobs.
+            BlockCountExceedsLimit: more than 50,000 parts, or 100,000 of all blobs.
         """
-        folder = self._blocks(blob)
-        have = {path.name: path.stat().st_size for path in folder.iterdir()} if folder.exists() else {}
-        room = MAX_BLOB - sum(have.values())
-        if len(have) >= MAX_BLOCKS or room <= 0:
-            raise MessageTooLarge("the parts of the blob are too many or too large")
-        folder.mkdir(parents=True, exist_ok=True)
+        name = file_name(block)
+        room = self._room(blob, name)
         with self._new_file() as file:
-            await _write(file, chunks, room)
-            _move(file, folder / file_name(block))
+            size = await self._receive(file, chunks, room)
+            if size > self._room(blob, name):  # meanwhile another request added to the blob
+                raise MessageTooLarge(f"a blob holds {MAX_BLOB} bytes at most")
+            folder = self._blocks(blob)
+            folder.mkdir(parents=True, exist_ok=True)
+            _move(file, folder / name)
+            self._add(blob, name, size)
 
-    def commit(self, blob: str, blocks: list[str]) -> str:
+    async def commit(self, blob: str, blocks: list[str]) -> str:
         """Make a blob of its parts, in this order. The answer is its ETag.
 
         Raises:
             ArgumentInvalid: a part is missing.
             MessageTooLarge: parts named more than once add up to more than 1 GiB.
         """
+        etag = await asyncio.to_thread(self._join, blob, blocks)
+        await self._discard(blob)
+        return etag
+
+    async def work(self) -> None:
+        """Forget blocks that nobody committed, once a minute, for ever."""
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY)
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Forget the blocks of blobs to which none was added for an hour: by then the right to write has ended."""
+        oldest = self._clock() - STAGED_SECONDS
+        for blob in [blob for blob, staged in self._blobs.items() if staged.touched < oldest]:
+            await self._discard(blob)
+
+    def _join(self, blob: str, blocks: list[str]) -> str:
         folder = self._blocks(blob)
         parts = [folder / file_name(block) for block in blocks]
         if not all(part.is_file() for part in parts):
@@ -155,9 +192,54 @@ class Files:
             for part in parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, file)
-            etag = _finish(file, self._path(blob))
-        shutil.rmtree(folder, ignore_errors=True)
-        return etag
+            return _finish(file, self._path(blob))
+
+    def _room(self, blob: str, name: str) -> int:
+        """How large a block may be.
+
+        Raises:
+            BlockCountExceedsLimit: there may be no such block.
+        """
+        staged = self._blobs.get(blob, _Staged(0.0))
+        if name not in staged.sizes and (len(staged.sizes) >= MAX_BLOCKS or self._blocks_staged >= MAX_STAGED_BLOCKS):
+            raise BlockCountExceedsLimit("there are too many blocks that are not committed")
+        return MAX_BLOB - staged.total + staged.sizes.get(name, 0)
+
+    def _add(self, blob: str, name: str, size: int) -> None:
+        staged = self._blobs.setdefault(blob, _Staged(0.0))
+        grown = size - staged.sizes.get(name, 0)
+        self._blocks_staged += name not in staged.sizes
+        self._bytes_staged += grown
+        staged.total += grown
+        staged.sizes[name] = size
+        staged.touched = self._clock()
+
+    async def _receive(self, file: IO[bytes], chunks: AsyncIterable[bytes], limit: int) -> int:
+        """Write what comes, as long as there is room for it; the answer is its size."""
+        size = 0
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                self._bytes_arriving += len(chunk)
+                if size > limit:
+                    raise MessageTooLarge(f"a blob holds {MAX_BLOB} bytes at most")
+                if self._bytes_staged + self._bytes_arriving > MAX_STAGED:
+                    raise MessageTooLarge(f"all that is not committed holds {MAX_STAGED} bytes at most")
+                file.write(chunk)
+            file.flush()
+        finally:
+            self._bytes_arriving -= size
+        return size
+
+    async def _discard(self, blob: str) -> None:
+        """Forget the blocks of a blob: at once as far as others see, and then from the disk."""
+        staged = self._blobs.pop(blob, _Staged(0.0))
+        self._blocks_staged -= len(staged.sizes)
+        self._bytes_staged -= staged.total
+        folder, rubbish = self._blocks(blob), self._staged / f"{secrets.token_hex(8)}.rubbish"
+        with contextlib.suppress(OSError):  # the next start clears what is left
+            folder.rename(rubbish)
+            await asyncio.to_thread(shutil.rmtree, rubbish, ignore_errors=True)
 
     def _path(self, blob: str) -> Path:
         return self._folder / file_name(blob)
@@ -173,15 +255,6 @@ class Files:
                 yield file
             finally:
                 Path(file.name).unlink(missing_ok=True)
-
-
-async def _write(file: IO[bytes], chunks: AsyncIterable[bytes], limit: int) -> None:
-    async for chunk in chunks:
-        limit -= len(chunk)
-        if limit < 0:
-            raise MessageTooLarge(f"a blob holds {MAX_BLOB} bytes at most")
-        file.write(chunk)
-    file.flush()
 
 
 def _move(file: IO[bytes], path: Path) -> None:

@@ -15,6 +15,7 @@ from ..core.timestamps import iso
 from .access import Access
 from .configurations import Configurations
 from .device import Device, DeviceLink
+from .digital_twins import DigitalTwins
 from .events import Events
 from .files import Files
 from .jobs import Jobs
@@ -63,8 +64,9 @@ class Hub:
         self.files = Files(database.parent / "blobs", policy_key.encode(), self.notices, clock)
         self.provisioning = Provisioning(self.store, self.registry, hostname, clock)
         self.methods = Methods(self.registry)
+        self.digital_twins = DigitalTwins(self.registry, self.twins, self.methods)
         self.jobs = Jobs(self.store, self.registry, self.twins, self.methods, self.meter, clock)
-        self.transfers = Transfers(self.store, self.registry, clock)
+        self.transfers = Transfers(self.store, self.registry, self.configurations, clock)
         self.collections = {**twin_collections(self.registry), JOBS: self.jobs.collection()}
         if limits is not None:
             self.registry.max_devices = limits.devices
@@ -83,7 +85,8 @@ class Hub:
         for part in (self.meter, self.registry, self.provisioning, *queues, *plans):
             part.load()
         self.store.start()
-        works = (self.configurations.work(), self.messages.work(), self.events.work(), self.jobs.work())
+        parts = (self.configurations, self.messages, self.events, self.jobs, self.files)
+        works = [part.work() for part in parts]
         self._tasks = [asyncio.create_task(work) for work in works]
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -132,7 +135,7 @@ class Hub:
 
     def touch(self, device: Device) -> None:
         """The device did something."""
-        device.last_activity = iso(self.clock())
+        device.active_at = self.clock()
 
     async def save_session(self, device: Device) -> None:
         """Make an MQTT session's subscriptions durable."""

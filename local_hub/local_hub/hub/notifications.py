@@ -11,21 +11,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 
+from ..core.digital_twin import changes
 from ..core.notification import (
     CONNECTED,
     CONNECTION_STATE,
+    DIGITAL_TWIN_CHANGES,
     DISCONNECTED,
     LIFECYCLE,
     REPLACE,
     TWIN_CHANGES,
     UPDATE,
+    Notification,
     changed_twin,
     connection_sequence,
+    digital_twin_notification,
     notification,
     whole_twin,
 )
 from ..core.timestamps import iso
-from ..core.twin import JsonObject
+from ..core.twin import JsonObject, Twin
 from .device import Device
 from .events import Events
 from .registry import Clock
@@ -60,6 +64,13 @@ class Notifications:
             return []
         return self._told(TWIN_CHANGES, REPLACE, device, whole_twin(device.identity, device.twin))
 
+    def digital_twin_changed(self, device: Device, before: Twin) -> list[Statement]:
+        """A device's twin was changed: what of its digital twin is different now. Modules have no digital twins."""
+        if DIGITAL_TWIN_CHANGES not in self._routes or device.identity.module_id is not None:
+            return []
+        patch = changes(device.id, before, device.twin)
+        return [self._entry(device, digital_twin_notification(patch))] if patch else []
+
     def lifecycle(self, device: Device, operation: str) -> list[Statement]:
         """A device or module was created or deleted."""
         if LIFECYCLE not in self._routes:
@@ -76,8 +87,9 @@ class Notifications:
 
     def _told(self, route: str, operation: str, device: Device, body: JsonObject) -> list[Statement]:
         told = notification(route, operation, device.identity, self._hub_name, iso(self._clock()), body)
-        return [
-            self._events.entry(
-                device.id, device.identity.generation_id, told.body, told.system, told.properties, told.source
-            )
-        ]
+        return [self._entry(device, told)]
+
+    def _entry(self, device: Device, told: Notification) -> Statement:
+        return self._events.entry(
+            device.id, device.identity.generation_id, told.body, told.system, told.properties, told.source
+        )

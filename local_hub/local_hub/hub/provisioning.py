@@ -97,7 +97,10 @@ class Provisioning:
         return self._document(enrollment)
 
     async def delete(self, name: str, if_match: str | None, *, group: bool) -> None:
-        """Forget one; devices that registered by it stay in the hub."""
+        """Forget one; devices that registered by it stay in the hub, and so do their registrations.
+
+        https://learn.microsoft.com/azure/iot-dps/tutorial-custom-hsm-enrollment-group-x509 says that of groups.
+        """
         known = self._find(name, group)
         require_quoted_match(if_match or "*", known.etag)
         (self._groups if group else self._enrollments).pop(name.lower())
@@ -119,9 +122,14 @@ class Provisioning:
         names = [name for name, state in self._registrations.items() if state["group"] == group.lower()]
         return [self.registration(name) for name in sorted(names)]
 
-    async def delete_registration(self, name: str) -> None:
-        """Forget that a device registered."""
-        self.registration(name)
+    async def delete_registration(self, name: str, if_match: str | None) -> None:
+        """Forget that a device registered.
+
+        Raises:
+            RegistrationNotFound: it never did.
+            PreconditionFailed: it has registered again meanwhile.
+        """
+        require_quoted_match(if_match, self.registration(name)["etag"])
         del self._registrations[name.lower()]
         await self._forget(_REGISTRATION, name.lower())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import and export of identities at work: one job at a time, as Azure has it.
+"""Import and export of identities and configurations at work: one job at a time, as Azure has it.
 
 A job that a restart interrupts has failed; an import can be given again, since its lines say "create or update".
 """
@@ -25,12 +25,14 @@ from ..core.transfer import (
     Transfer,
     blob_address,
     bulk_item,
+    configuration_match,
     new_transfer,
     read_lines,
     without_keys,
     write_lines,
 )
 from ..core.twin import JsonObject
+from .configurations import Configurations
 from .device import Device
 from .registry import MAX_BULK, Clock, Registry
 from .store import Store
@@ -44,9 +46,10 @@ _SAVE = "INSERT OR REPLACE INTO transfers (id, document) VALUES (?, ?)"
 class Transfers:
     """All import and export jobs."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
+    def __init__(self, store: Store, registry: Registry, configurations: Configurations, clock: Clock) -> None:
         self._store = store
         self._registry = registry
+        self._configurations = configurations
         self._clock = clock
         self._jobs: dict[str, Transfer] = {}
         self._task: asyncio.Task[None] | None = None
@@ -114,14 +117,34 @@ class Transfers:
             if index % _STEP == 0:
                 await asyncio.sleep(0)
         await _write(blob_address(job.output_uri, job.output_name), write_lines(lines))
+        if job.include_configurations:
+            address = blob_address(job.output_uri, job.configurations_name)
+            await _write(address, write_lines(each.to_json() for each in self._configurations.in_order()))
 
     async def _import(self, job: Transfer) -> None:
         lines = read_lines(await _read(blob_address(job.input_uri, job.input_name)))
+        configurations: list[JsonObject] = []
+        if job.include_configurations:
+            configurations = read_lines(await _read(blob_address(job.input_uri, job.configurations_name)))
         errors: list[JsonObject] = []
         for start in range(0, len(lines), MAX_BULK):
             items = [bulk_item(line, self._exists(line)) for line in lines[start : start + MAX_BULK]]
             errors += await self._registry.bulk(items)
+        errors += await self._import_configurations(configurations)
         await _write(blob_address(job.output_uri, ERRORS_BLOB), write_lines(errors))
+
+    async def _import_configurations(self, lines: list[JsonObject]) -> list[JsonObject]:
+        errors: list[JsonObject] = []
+        known = {each.id for each in self._configurations.in_order()}
+        for line in lines:
+            try:
+                match = configuration_match(line, line["id"] in known)
+                await self._configurations.put(line["id"], line, match)
+            except HubError as error:
+                errors.append({"id": line["id"], "errorCode": error.code, "errorStatus": str(error)})
+            else:
+                known.add(line["id"])
+        return errors
 
     def _exists(self, line: JsonObject) -> bool:
         module_id = line.get("moduleId")

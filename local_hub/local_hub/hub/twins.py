@@ -5,23 +5,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..core.configuration import require_quoted_match
+from ..core.digital_twin import is_model
 from ..core.errors import ArgumentInvalid, DeviceNotFound
 from ..core.quota import Operation
 from ..core.timestamps import iso
-from ..core.twin import JsonObject, difference, without_system_fields
+from ..core.twin import JsonObject, Twin, difference, without_system_fields
 from .device import Device
 from .meter import Meter
 from .notifications import Notifications
 from .registry import Clock, Registry
 from .store import Statement, Store
 
+_log = logging.getLogger(__name__)
+
 Notice = tuple[JsonObject, int]
 """A patch of desired properties and the version it leads to."""
-Change = tuple[Device, Notice | None]
-"""A device or module whose twin changed, and what to tell it."""
+
+
+class Change(NamedTuple):
+    """A device or module whose twin changed, what to tell it, and the twin that it had (None if it is new)."""
+
+    device: Device
+    notice: Notice | None
+    before: Twin | None
 
 
 class Twins:
@@ -90,13 +101,32 @@ class Twins:
         self._meter.admit(Operation.TWIN_UPDATE)
         self._meter.require_messages()
         patch = without_system_fields(patch)
-        device.twin = device.twin.with_reported_patch(patch, iso(self._clock()))
+        before = device.twin
+        device.twin = before.with_reported_patch(patch, iso(self._clock()))
         version = device.twin.reported.version
         if self._meter.on:
             self._meter.charge(len(json.dumps(patch)))
         told = self._notifications.twin_changed(device, reported=patch)
-        await self._save((device, None), told, self.reassign(device) if self.reported_matters() else [])
+        told += self._notifications.digital_twin_changed(device, before)
+        others = self.reassign(device) if self.reported_matters() else []
+        await self._save(Change(device, None, before), told, others)
         return version
+
+    def told(self, document: JsonObject) -> None:
+        """A device was sent a change of its desired properties, which costs a message."""
+        if self._meter.on:
+            self._meter.charge(len(json.dumps(document)))
+
+    def announce(self, device: Device, model_id: str) -> None:
+        """The device says, as it connects, which model it has; one that says nothing keeps the one it had."""
+        before = device.twin
+        if model_id in ("", before.model_id):
+            return
+        if not is_model(model_id):
+            _log.warning("twins: %s announces %.200r, which is no model", device.id, model_id)
+            return
+        device.twin = before.with_model(model_id)
+        self._save(Change(device, None, before), self._notifications.digital_twin_changed(device, before), [])
 
     def write(
         self, device: Device, tags: JsonObject | None, desired: JsonObject | None, *, whole: bool = False
@@ -105,31 +135,35 @@ class Twins:
 
         `whole` says that a service meant to replace the twin: routes hear of all of it.
         """
-        device.twin = device.twin.with_service_patch(tags, desired, iso(self._clock()))
+        before = device.twin
+        device.twin = before.with_service_patch(tags, desired, iso(self._clock()))
         told = self._notifications
         statements = told.twin_replaced(device) if whole else told.twin_changed(device, tags, desired)
+        statements += told.digital_twin_changed(device, before)
         notice = None if desired is None else (desired, device.twin.desired.version)
-        return self._save((device, notice), statements, self.reassign(device))
+        return self._save(Change(device, notice, before), statements, self.reassign(device))
 
     def statements(self, changes: list[Change]) -> list[Statement]:
         """What makes changes of desired properties by configurations durable, and tells routes of them."""
-        statements = [self._registry.save(device) for device, _ in changes]
-        for device, notice in changes:
+        statements = [self._registry.save(change.device) for change in changes]
+        for device, notice, before in changes:
             if notice is not None:
                 statements += self._notifications.twin_changed(device, desired=notice[0])
+            if before is not None:
+                statements += self._notifications.digital_twin_changed(device, before)
         return statements
 
     def _save(self, change: Change, told: list[Statement], others: list[Change]) -> asyncio.Future[None]:
         self._registry.changed()
         # `others` may hold the same device once more: what is saved is its twin as it is now
-        saved = self._store.commit(self._registry.save(change[0]), *told, *self.statements(others))
+        saved = self._store.commit(self._registry.save(change.device), *told, *self.statements(others))
         saved.add_done_callback(lambda _: notify([change, *others]))
         return saved
 
 
 def notify(changes: list[Change]) -> None:
     """Tell connected devices what changed; one that is away reads its twin when it comes back."""
-    for device, notice in changes:
+    for device, notice, _ in changes:
         if notice and device.link:
             device.link.desired_changed(*notice)
 

@@ -79,6 +79,24 @@ def test_a_device_whose_certificate_an_authority_signed(hub: Any, tmp_path: Path
     assert (refused.returncode, "is no certificate authority" in refused.stderr) == (1, True)
 
 
+def test_an_authority_is_trusted_until_it_is_removed(hub: Any, tmp_path: Path) -> None:
+    kept, removed = issue("kept", ca=True), issue("removed", ca=True)
+    files = [authority.files(tmp_path, name)[0] for name, authority in (("kept", kept), ("removed", removed))]
+    hub.registry().create_device_with_certificate_authority("x-5", "enabled")
+    assert hub.command("trust", *map(str, files)).returncode == 0
+    listed = hub.command("trust", "--list").stdout.splitlines()
+    assert {line.partition(" ")[0] for line in listed} >= {kept.sha256.lower(), removed.sha256.lower()}
+    client(hub, "x-5", issue("x-5", removed), tmp_path).connect()
+    left = hub.command("trust", "--remove", "--list", str(files[1])).stdout
+    assert (removed.sha256.lower() in left, kept.sha256.lower() in left) == (False, True)
+    with pytest.raises(CredentialError):
+        client(hub, "x-5", issue("x-5", removed), tmp_path).connect()
+    client(hub, "x-5", issue("x-5", kept), tmp_path).connect()
+    again = hub.command("trust", "--remove", *map(str, files))
+    assert (again.returncode, "is not trusted" in again.stderr) == (1, True)
+    assert hub.command("trust").returncode == 1
+
+
 def test_each_kind_of_proof_is_good_for_its_own_kind_of_device(hub: Any, tmp_path: Path) -> None:
     registry, certificate = hub.registry(), issue("x-4")
     key = registry.create_device_with_sas("x-4", None, None, "enabled").authentication.symmetric_key.primary_key

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import uamqp
 from azure.iot.device.exceptions import ClientError
-from azure.iot.hub.models import QuerySpecification, Twin
+from azure.iot.hub import DigitalTwinClient
+from azure.iot.hub.models import ConfigurationContent, QuerySpecification, Twin, TwinProperties
+from local_hub.core.sas import key_bytes, sign
 from msrest.exceptions import HttpOperationError
 
 Eventually = Callable[..., Any]
@@ -99,6 +101,39 @@ def test_a_hub_that_used_up_its_day_refuses_what_costs_messages(hub_with: Any) -
     with pytest.raises(Exception, match="C2D message send failure"):
         registry.send_c2d_message("one", "too late")
     assert registry.get_device("one").status == "enabled"  # the registry costs nothing
+
+
+def test_uploads_notifications_and_digital_twins_cost_messages(hub_with: Any, eventually: Eventually) -> None:
+    """https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-pricing#charges-per-operation"""
+    hub = hub_with("--sku", "F1")
+    registry = hub.registry()
+    registry.create_device_with_sas("edge", None, None, "enabled", True)
+    key = registry.create_device_with_sas("one", None, None, "enabled").authentication.symmetric_key.primary_key
+    token = sign(f"{hub.host}/devices/one", key_bytes(key) or b"", int(time.time()) + 60)
+
+    def upload(path: str, body: dict[str, Any]) -> Any:
+        answer = hub.request("POST", f"/devices/one/files{path}", json=body, headers={"Authorization": token})
+        assert answer.ok, answer.text
+        return answer
+
+    begun = upload("", {"blobName": "a"}).json()  # one
+    upload("/notifications", {"correlationId": begun["correlationId"], "isSuccess": False})  # one
+    device, heard = hub.device("one"), []
+    device.connect()
+    registry.update_twin("one", Twin(properties=TwinProperties(desired={"goal": 1})))  # one: nobody hears of it
+    device.on_twin_desired_properties_patch_received = heard.append
+    registry.update_twin("one", Twin(properties=TwinProperties(desired={"goal": 2})))  # one, and one to the device
+    registry.update_twin("one", Twin(tags={"ring": "demo"}))  # one
+    twins = DigitalTwinClient.from_connection_string(hub.connection_string)
+    assert twins.get_digital_twin("one")["$dtId"] == "one"  # one
+    twins.update_digital_twin("one", [{"op": "add", "path": "/goal", "value": 3}])  # one, and one to the device
+    content = ConfigurationContent(modules_content={"$edgeAgent": {"properties.desired": {"modules": {}}}})
+    hub.configurations().apply_configuration_on_edge_device("edge", content)  # one
+    eventually(lambda: len(heard) == 2)
+    device.disconnect()
+    assert hub.stop() == 0
+    assert stored(hub) == 10
+    hub.start()
 
 
 def test_the_count_of_the_day_survives_kill_9(hub_with: Any, eventually: Eventually) -> None:

@@ -128,3 +128,126 @@ def test_enrolments_survive_a_restart(own_hub: Any) -> None:
     own_hub.start()
     assert own_hub.request("GET", "/registrations/dps-7").json()["status"] == "assigned"
     assert register(own_hub, "dps-7", key["primaryKey"]).status == "assigned"
+
+
+def bulk(hub: Any, mode: str, *enrollments: dict[str, Any]) -> Any:
+    answer = hub.request("POST", "/enrollments", json={"mode": mode, "enrollments": list(enrollments)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_enrolments_are_made_changed_and_deleted_in_bulk(hub: Any) -> None:
+    by_key = {"attestation": {"type": "symmetricKey"}}
+    one, two = {"registrationId": "bulk-1", **by_key}, {"registrationId": "bulk-2", **by_key}
+    assert bulk(hub, "create", one, two) == {"isSuccessful": True, "errors": []}
+    again = bulk(hub, "create", one, {"registrationId": "bulk-3", **by_key}, {"registrationId": "-"})
+    assert (again["isSuccessful"], [(each["registrationId"], each["errorCode"]) for each in again["errors"]]) == (
+        False,
+        [("bulk-1", 409201), ("-", 400004)],
+    )
+    etag = hub.request("GET", "/enrollments/bulk-1").json()["etag"]
+    off = {**one, "provisioningStatus": "disabled"}
+    assert bulk(hub, "update", off)["isSuccessful"]
+    stale = bulk(hub, "updateIfMatchETag", {**off, "etag": etag})
+    assert [each["errorCode"] for each in stale["errors"]] == [412001]
+    etag = hub.request("GET", "/enrollments/bulk-1").json()["etag"]
+    assert bulk(hub, "updateIfMatchETag", {**one, "etag": etag})["isSuccessful"]
+    assert hub.request("GET", "/enrollments/bulk-1").json()["provisioningStatus"] == "enabled"
+    # what is not there cannot be updated, in no mode
+    for mode in ("update", "updateIfMatchETag"):
+        missing = bulk(hub, mode, {"registrationId": "bulk-9", **by_key})
+        assert [each["errorCode"] for each in missing["errors"]] == [404201]
+    assert hub.request("GET", "/enrollments/bulk-9").status_code == 404
+    names = [{"registrationId": f"bulk-{number}"} for number in (1, 2, 3, 9)]
+    assert [each["registrationId"] for each in bulk(hub, "delete", *names)["errors"]] == ["bulk-9"]
+    for wrong in (
+        {"mode": "create", "enrollments": [one] * 11},
+        {"mode": "x", "enrollments": [one]},
+        {"mode": "create"},
+    ):
+        assert hub.request("POST", "/enrollments", json=wrong).status_code == 400
+
+
+def pages(hub: Any, path: str, size: int, query: str | None) -> list[list[dict[str, Any]]]:
+    found, headers = [], {"x-ms-max-item-count": str(size)}
+    while True:
+        answer = hub.request("POST", path, json=None if query is None else {"query": query}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json())
+        if "x-ms-continuation" not in answer.headers:
+            return found
+        headers["x-ms-continuation"] = answer.headers["x-ms-continuation"]
+
+
+def test_queries_come_in_pages(own_hub: Any) -> None:
+    names = ["A-1", "a-2", "B-3", "b-4", "c-5"]
+    for name in names:
+        put(own_hub, f"/enrollments/{name}", {"attestation": {"type": "symmetricKey"}})
+    key = new_key()
+    shared = {"type": "symmetricKey", "symmetricKey": {"primaryKey": key, "secondaryKey": new_key()}}
+    for name in ("first", "second", "third"):
+        put(
+            own_hub,
+            f"/enrollmentGroups/{name}",
+            {"attestation": shared if name == "first" else {"type": "symmetricKey"}},
+        )
+    found = pages(own_hub, "/enrollments/query", 2, "SELECT * FROM enrollments")
+    assert [[each["registrationId"] for each in page] for page in found] == [names[:2], names[2:4], names[4:]]
+    found = pages(own_hub, "/enrollmentGroups/query", 3, "select * from enrollmentGroups")
+    assert [each["enrollmentGroupId"] for each in found[0]] == ["first", "second", "third"]
+    assert len(found) == 1
+    for name in ("dps-a", "dps-b", "dps-c"):
+        assert register(own_hub, name, derived_key(key, name)).status == "assigned"
+    found = pages(own_hub, "/registrations/first/query", 2, None)
+    assert [[each["registrationId"] for each in page] for page in found] == [["dps-a", "dps-b"], ["dps-c"]]
+    # a deletion between two pages leaves out nothing that stayed
+    head = {"x-ms-max-item-count": "2"}
+    first = own_hub.request("POST", "/enrollments/query", json={"query": "SELECT *"}, headers=head)
+    assert first.headers["x-ms-item-type"] == "enrollment"
+    assert own_hub.request("DELETE", "/enrollments/A-1").status_code == 204
+    head["x-ms-continuation"] = first.headers["x-ms-continuation"]
+    rest = own_hub.request("POST", "/enrollments/query", json={"query": "SELECT *"}, headers=head).json()
+    assert [each["registrationId"] for each in rest] == ["B-3", "b-4"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"x-ms-continuation": "9" * 5000}, {"query": "SELECT *"}),
+        ({"x-ms-continuation": "/w=="}, {"query": "SELECT *"}),
+        ({"x-ms-max-item-count": "many"}, {"query": "SELECT *"}),
+        ({}, {"query": "SELECT * FROM enrollments WHERE a = 1"}),
+        ({}, {"query": 5}),
+        ({}, []),
+    ],
+)
+def test_queries_that_are_none_are_refused(hub: Any, headers: dict[str, str], body: Any) -> None:
+    assert hub.request("POST", "/enrollments/query", json=body, headers=headers).status_code == 400
+
+
+def test_how_an_enrolment_is_proved(hub: Any, tmp_path: Path) -> None:
+    made = put(hub, "/enrollments/proof-1", {"attestation": {"type": "symmetricKey"}})
+    assert hub.request("POST", "/enrollments/proof-1/attestationmechanism").json() == made["attestation"]
+    signer = issue("signer", ca=True)
+    x509 = {"signingCertificates": {"primary": {"certificate": signer.files(tmp_path, "signer")[0].read_text()}}}
+    put(hub, "/enrollmentGroups/proofs", {"attestation": {"type": "x509", "x509": x509}})
+    found = hub.request("POST", "/enrollmentGroups/proofs/attestationmechanism").json()
+    info = found["x509"]["signingCertificates"]["primary"]["info"]
+    assert (found["type"], info["sha256Thumbprint"]) == ("x509", signer.sha256.upper())
+    assert hub.request("POST", "/enrollments/nothing/attestationmechanism").status_code == 404
+    assert hub.request("DELETE", "/enrollmentGroups/proofs").status_code == 204
+
+
+def test_registrations_outlive_their_group_until_they_are_deleted(hub: Any) -> None:
+    key = put(hub, "/enrollmentGroups/passing", {"attestation": {"type": "symmetricKey"}})["attestation"][
+        "symmetricKey"
+    ]
+    assert register(hub, "pass-1", derived_key(key["primaryKey"], "pass-1")).status == "assigned"
+    assert hub.request("DELETE", "/enrollmentGroups/passing").status_code == 204
+    (state,) = hub.request("POST", "/registrations/passing/query").json()
+    stale, right = {"If-Match": '"other"'}, {"If-Match": state["etag"]}
+    assert hub.request("DELETE", "/registrations/pass-1", headers=stale).status_code == 412
+    assert hub.request("DELETE", "/registrations/pass-1", headers=right).status_code == 204
+    assert hub.request("POST", "/registrations/passing/query").json() == []
+    assert hub.request("DELETE", "/registrations/pass-1").status_code == 404
+    assert hub.registry().get_device("pass-1").status == "enabled"

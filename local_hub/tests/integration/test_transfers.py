@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from azure.iot.hub import IoTHubJobManager
-from azure.iot.hub.models import JobProperties, Twin
+from azure.iot.hub.models import Configuration, ConfigurationContent, JobProperties, Twin
 from msrest.exceptions import HttpOperationError
 
 Eventually = Callable[..., Any]
@@ -117,3 +117,40 @@ def test_transfers_that_cannot_be_done_fail_and_say_why(own_hub: Any, tmp_path: 
         with pytest.raises(HttpOperationError) as error:
             act()
         assert error.value.response.status_code == code
+
+
+def test_configurations_move_with_their_hub(own_hub: Any, tmp_path: Path, eventually: Eventually) -> None:
+    configurations, manager = own_hub.configurations(), jobs_of(own_hub)
+    made = {}
+    for name in ("older", "newer"):
+        content = ConfigurationContent(device_content={"properties.desired.by": name})
+        configuration = Configuration(id=name, content=content, target_condition="*", priority=1)
+        made[name] = configurations.create_configuration(configuration)
+    both = {"include_configurations": True, "configurations_blob_name": "plans.txt"}
+    job = JobProperties(type="export", output_blob_container_uri=tmp_path.as_uri(), **both)
+    told = manager.create_import_export_job(job)
+    assert (told.include_configurations, told.configurations_blob_name) == (True, "plans.txt")
+    assert eventually(ended(manager, told.job_id)).status == "completed"
+    lines = [json.loads(line) for line in (tmp_path / "plans.txt").read_text().splitlines()]
+    assert [(line["id"], line["etag"]) for line in lines] == [(name, made[name].etag) for name in ("older", "newer")]
+
+    configurations.delete_configuration("newer")
+    lines[0]["etag"] = "bm90IGl0"
+    lines[1]["priority"] = 5
+    odd = {"id": "odd", "importMode": "delete"}
+    (tmp_path / "plans.txt").write_text("".join(json.dumps(line) + "\n" for line in (*lines, odd)))
+    folder = tmp_path.as_uri()
+    job = JobProperties(type="import", input_blob_container_uri=folder, output_blob_container_uri=folder, **both)
+    assert eventually(ended(manager, manager.create_import_export_job(job).job_id)).status == "completed"
+    assert configurations.get_configuration("newer").priority == 5
+    assert configurations.get_configuration("older").etag == made["older"].etag
+    errors = [json.loads(line) for line in (tmp_path / "importErrors.log").read_text().splitlines()]
+    assert [(each["id"], each["errorCode"]) for each in errors] == [
+        ("older", "PreconditionFailed"),
+        ("odd", "ArgumentInvalid"),
+    ]
+
+    (tmp_path / "plans.txt").unlink()
+    (tmp_path / "devices.txt").write_text(json.dumps({"id": "never"}))
+    assert eventually(ended(manager, manager.create_import_export_job(job).job_id)).status == "failed"
+    assert own_hub.request("GET", "/devices/never").status_code == 404
