@@ -132,6 +132,19 @@ bench-update: setup ## What an update costs, as ratios: patch, check, memory, bl
 	@scripts/packages packages-chaos.apt
 	PYTHONPATH=collections:tests python -m bench.bench_update
 
+.PHONY: chaos-hub
+chaos-hub: setup ## kill -9 of the local hub at random moments under load, 50 rounds; prints the counts
+	pytest local_hub/tests/chaos --rounds=50 -s
+
+.PHONY: fuzz-hub
+fuzz-hub: setup ## The local hub's parsers, 100,000 examples each; hours
+	pytest local_hub/tests/fuzz --hypothesis-profile=fuzz --timeout=0
+
+.PHONY: bench-hub
+bench-hub: setup ## What the local hub costs, as ratios to Mosquitto, azure-iot-hub and SQLite
+	@scripts/packages packages-bench.apt
+	PYTHONPATH=collections:tests python -m bench.bench_hub
+
 .PHONY: conformance-tuf
 conformance-tuf: setup ## The agent's TUF client in theupdateframework/tuf-conformance, a checkout in $$TUF_CONFORMANCE
 	@scripts/packages packages-chaos.apt

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from local_hub.core.errors import (
     DeviceNotFound,
     HubError,
@@ -18,6 +23,8 @@ from local_hub.core.errors import (
     TooManyDevices,
 )
 from local_hub.core.quota import Plan, plan
+from local_hub.core.sas import key_bytes, sign
+from local_hub.https.server import make_application
 from local_hub.hub.hub import Hub
 
 KEY = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
@@ -27,8 +34,8 @@ def failed(error: Exception) -> None:
     raise AssertionError(error)
 
 
-def opened(path: Path, limits: Plan | None = None) -> Hub:
-    hub = Hub(path / "hub.sqlite", KEY, frozenset({"localhost"}), failed, limits=limits)
+def opened(path: Path, limits: Plan | None = None, clock: Callable[[], float] = time.time) -> Hub:
+    hub = Hub(path / "hub.sqlite", KEY, frozenset({"localhost"}), failed, limits=limits, clock=clock)
     hub.start()
     return hub
 
@@ -95,21 +102,49 @@ async def test_content_for_an_edge_device_is_written_whole_or_not_at_all(hub: Hu
 
 
 async def send(hub: Hub, count: int) -> None:
-    for _ in range(count):
-        await hub.events.append("one", "1", b"x", {}, {})
+    await asyncio.gather(*(hub.events.append("one", "1", b"x", {}, {}) for _ in range(count)))
 
 
 async def test_a_hub_takes_no_more_telemetry_than_its_size_allows(tmp_path: Path) -> None:
     limits = replace(plan("F1", 1), messages=7_000, devices=1)
-    hub = opened(tmp_path, limits)
+    now = 1_800_000_000.0
+    hub = opened(tmp_path, limits, lambda: now)
     await hub.registry.put("one", {}, None)
     with pytest.raises(TooManyDevices):
         await hub.registry.put("two", {}, None)
     await send(hub, 6_000)  # the burst of a minute
     with pytest.raises(ThrottlingException):
-        await send(hub, 1_000)
+        await send(hub, 1)
+    now += 1.0
+    await send(hub, 100)
     await hub.close()
-    hub = opened(tmp_path, replace(limits, messages=6_000))
+    hub = opened(tmp_path, replace(limits, messages=6_100), lambda: now)
     with pytest.raises(IotHubQuotaExceeded):
         await hub.events.append("one", "1", b"x", {}, {})
     await hub.close()
+
+
+async def test_nobody_is_told_of_a_write_that_is_not_on_disk(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = sign("localhost", key_bytes(KEY) or b"", int(time.time()) + 60, "iothubowner")
+    device = await hub.registry.put("one", {}, None)
+    written = threading.Event()
+    transaction = hub.store._transaction
+
+    def slow(statements: Any) -> None:
+        written.wait(10)
+        transaction(statements)
+
+    monkeypatch.setattr(hub.store, "_transaction", slow)
+    async with TestClient(TestServer(make_application(hub))) as client:
+        writing = asyncio.ensure_future(hub.twins.patch("one", {"tags": {"a": 1}}, None))
+        await asyncio.sleep(0)
+        assert device.twin.tags == {"a": 1}
+        reading = asyncio.ensure_future(
+            client.get("/twins/one?api-version=2021-04-12", headers={"Authorization": token})
+        )
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+        written.set()
+        answer = await asyncio.wait_for(reading, 10)
+        assert (await answer.json())["tags"] == {"a": 1}
+        assert writing.done()

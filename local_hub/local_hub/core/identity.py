@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .client_certificate import thumbprint
+from .compact_json import compact
 from .errors import ArgumentInvalid
 from .sas import key_bytes, new_key
 from .timestamps import NEVER
@@ -108,7 +109,7 @@ class Identity:
 
     def to_record(self) -> str:
         """For the store."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return compact(vars(self))
 
     @classmethod
     def from_record(cls, record: str) -> Identity:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -10,7 +11,13 @@ NEVER = "0001-01-01T00:00:00Z"
 
 def iso(now: float) -> str:
     """Seconds since the epoch as `2026-01-31T10:20:30.123Z`."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, microseconds = divmod(round(now * 1_000_000), 1_000_000)
+    return f"{_to_the_second(second)}.{microseconds // 1000:03d}Z"
+
+
+@functools.lru_cache(16)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_iso(text: str) -> float:

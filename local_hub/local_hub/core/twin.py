@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .compact_json import compact, compact_size
 from .errors import ArgumentInvalid
 
 JsonObject = dict[str, Any]
@@ -20,6 +21,8 @@ JsonObject = dict[str, Any]
 MAX_TAGS = 8 * 1024
 MAX_PROPERTIES = 32 * 1024
 _MAX_DEPTH = 10
+# Azure names no limit for arrays in arrays. One there must be: what a device reports is read by recursive readers.
+_MAX_ARRAYS = 32
 _MAX_NAME = 1024
 _MAX_STRING = 4096
 _MAX_INTEGER = 2**52
@@ -55,14 +58,19 @@ class Twin:
     version: int = 1
     service_version: int = 1
     configurations: JsonObject = field(default_factory=dict)
+    model_id: str = ""
 
     @property
     def etag(self) -> str:
         """Changes with what a service writes (tags, desired), not with what the device reports."""
         return base64.b64encode(self.service_version.to_bytes(8, "big")).decode()
 
-    def with_service_patch(self, tags: JsonObject | None, desired: JsonObject | None, now: str) -> Twin:
+    def with_service_patch(
+        self, tags: JsonObject | None, desired: JsonObject | None, now: str, *, checked: bool = False
+    ) -> Twin:
         """Merge a service's patch of tags and desired properties.
+
+        `checked` says that the same patch was checked before, for another twin; its size counts for each.
 
         Raises:
             ArgumentInvalid: the result breaks a limit.
@@ -70,15 +78,19 @@ class Twin:
         new_tags = self.tags if tags is None else merge(self.tags, _checked(tags, "tags"))
         new_desired = self.desired
         if desired is not None:
-            new_desired = self.desired.patched(_checked(desired, "properties.desired"), now)
-        _check_size(new_tags, MAX_TAGS, "tags")
-        _check_size(new_desired.values, MAX_PROPERTIES, "properties.desired")
-        return replace(
-            self,
-            tags=new_tags,
-            desired=new_desired,
-            version=self.version + 1,
-            service_version=self.service_version + 1,
+            new_desired = self.desired.patched(desired if checked else _checked(desired, "properties.desired"), now)
+            _check_size(new_desired.values, MAX_PROPERTIES, "properties.desired")
+        if tags is not None:
+            _check_size(new_tags, MAX_TAGS, "tags")
+        # not `replace`: a configuration does this for every device of the hub
+        return Twin(
+            new_tags,
+            new_desired,
+            self.reported,
+            self.version + 1,
+            self.service_version + 1,
+            self.configurations,
+            self.model_id,
         )
 
     def with_reported_patch(self, patch: JsonObject, now: str) -> Twin:
@@ -93,11 +105,23 @@ class Twin:
 
     def with_configurations(self, configurations: JsonObject) -> Twin:
         """Note which automatic configurations target this device; not a change that a service's ETag guards."""
-        return replace(self, configurations=configurations, version=self.version + 1)
+        return Twin(
+            self.tags,
+            self.desired,
+            self.reported,
+            self.version + 1,
+            self.service_version,
+            configurations,
+            self.model_id,
+        )
+
+    def with_model(self, model_id: str) -> Twin:
+        """Note which model the device says it has; not a change that a service's ETag guards."""
+        return replace(self, model_id=model_id, version=self.version + 1)
 
     def to_record(self) -> str:
         """For the store."""
-        return json.dumps(
+        return compact(
             {
                 "tags": self.tags,
                 "desired": [self.desired.values, self.desired.metadata, self.desired.version],
@@ -105,8 +129,8 @@ class Twin:
                 "version": self.version,
                 "service_version": self.service_version,
                 "configurations": self.configurations,
-            },
-            separators=(",", ":"),
+                "model_id": self.model_id,
+            }
         )
 
     @classmethod
@@ -120,6 +144,7 @@ class Twin:
             version=data["version"],
             service_version=data["service_version"],
             configurations=data["configurations"],
+            model_id=data.get("model_id", ""),
         )
 
 
@@ -177,7 +202,7 @@ def _stamp(metadata: JsonObject, patch: JsonObject, stamp: JsonObject) -> JsonOb
         elif isinstance(value, dict):
             result[name] = _stamp(result.get(name, {}), value, stamp)
         else:
-            result[name] = dict(stamp)
+            result[name] = stamp
     return result
 
 
@@ -190,6 +215,8 @@ def _check(value: Any, where: str, depth: int) -> None:
     if isinstance(value, dict):
         _check_object(value, where, depth)
     elif isinstance(value, list):
+        if depth > _MAX_ARRAYS:
+            raise ArgumentInvalid(f"{where[:_MAX_NAME]} is nested deeper than {_MAX_ARRAYS} levels")
         for index, item in enumerate(value):
             _check(item, f"{where}[{index}]", depth + 1)
     elif isinstance(value, str) and len(value.encode(errors="replace")) > _MAX_STRING:
@@ -208,5 +235,5 @@ def _check_object(value: JsonObject, where: str, depth: int) -> None:
 
 
 def _check_size(section: JsonObject, limit: int, where: str) -> None:
-    if len(json.dumps(section, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")) > limit:
+    if compact_size(section) > limit:
         raise ArgumentInvalid(f"{where} is larger than {limit} bytes")

@@ -8,7 +8,6 @@ import logging
 import math
 import re
 import secrets
-import ssl
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -18,12 +17,14 @@ from aiohttp.web_protocol import RequestHandler
 from ..core.errors import ArgumentInvalid, HubError, MessageTooLarge, Unauthorized
 from ..core.timestamps import iso
 from ..hub.hub import Hub
+from ..tls import TlsContext, TlsListener
 from .blobs import PREFIX as BLOB_PREFIX
 from .blobs import blob_routes
 from .configurations import configuration_routes
 from .device_api import PATHS as DEVICE_PATHS
 from .device_api import device_api_routes
 from .devices import device_routes
+from .digital_twins import digital_twin_routes
 from .jobs import job_routes
 from .messages import message_routes
 from .metering import metered
@@ -36,8 +37,8 @@ from .websockets import WebSockets
 
 _log = logging.getLogger(__name__)
 _MAX_BODY = 2 * 1024 * 1024
-_HANDSHAKE_TIMEOUT = 15.0
 _FIRST_REQUEST_TIMEOUT = 20.0
+_NEXT_REQUEST_TIMEOUT = 120.0
 _API_VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,10 +66,10 @@ class HttpsServer:
         self._hub = hub
         self._websockets = websockets
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._listener: TlsListener | None = None
         self._silent: set[asyncio.Protocol] = set()
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+    async def start(self, host: str, port: int, tls: TlsContext) -> None:
         """Begin to listen.
 
         Raises:
@@ -78,22 +79,21 @@ class HttpsServer:
         application.middlewares.insert(0, self._heard)
         application.add_routes(self._websockets.routes())
         application.on_shutdown.append(self._websockets.close)
-        self._runner = web.AppRunner(application, access_log=None, logger=_protocol_log, shutdown_timeout=2.0)
-        await self._runner.setup()
-        self._server = await asyncio.get_running_loop().create_server(
-            self._connection,
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=2.0,
-            backlog=1024,
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            logger=_protocol_log,
+            shutdown_timeout=2.0,
+            keepalive_timeout=_NEXT_REQUEST_TIMEOUT,
         )
+        await self._runner.setup()
+        self._listener = TlsListener(self._connection, tls)
+        self._listener.start(host, port)
 
     async def close(self) -> None:
         """Finish the requests at hand and stop."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -134,6 +134,8 @@ def make_application(hub: Hub) -> web.Application:
             return await metered(hub, request, handler)
         except HubError as error:
             return _refusal(error, hub)
+        except RecursionError:
+            return _refusal(ArgumentInvalid("the JSON is nested too deep"), hub)
         except web.HTTPRequestEntityTooLarge:
             return _refusal(MessageTooLarge(f"a request holds {_MAX_BODY} bytes at most"), hub)
         except web.HTTPException as error:
@@ -142,11 +144,19 @@ def make_application(hub: Hub) -> web.Application:
             _log.exception("https: %s %s failed", request.method, request.path)
             return _refusal(HubError("an internal error; the log of the hub has it"), hub)
 
-    application = web.Application(middlewares=[guard], client_max_size=_MAX_BODY)
+    @web.middleware
+    async def durable(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """What an answer tells may be a write of somebody else that is on its way to the disk: a crash took it back."""
+        response = await handler(request)
+        await hub.store.commit()
+        return response
+
+    application = web.Application(middlewares=[durable, guard], client_max_size=_MAX_BODY)
     application.add_routes(device_routes(hub))
     application.add_routes(module_routes(hub))
     application.add_routes(job_routes(hub))
     application.add_routes(twin_routes(hub))
+    application.add_routes(digital_twin_routes(hub))
     application.add_routes(configuration_routes(hub))
     application.add_routes(message_routes(hub))
     application.add_routes(device_api_routes(hub))

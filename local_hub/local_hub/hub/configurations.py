@@ -9,6 +9,8 @@ already applied. After a restart the walk starts again: what was half done is fi
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections import deque
 
 from ..core.configuration import (
     AGENT,
@@ -42,6 +44,7 @@ from .twins import Change, Twins, notify
 
 MAX_CONFIGURATIONS = 100
 _STEP = 50
+_STEPS_ON_THE_WAY = 4
 
 
 class Configurations:
@@ -54,6 +57,7 @@ class Configurations:
         self._clock = clock
         self._all: dict[str, Configuration] = {}
         self._order = 0
+        self._checked_patch: JsonObject = {}
         self.most = MAX_CONFIGURATIONS
         self._dirty = asyncio.Event()
         self._metrics: dict[str, tuple[tuple[str, int], JsonObject, JsonObject]] = {}
@@ -95,6 +99,10 @@ class Configurations:
         """REST's list."""
         return [await self._document(configuration) for configuration in list(self._all.values())[:top]]
 
+    def in_order(self) -> list[Configuration]:
+        """All of them, the oldest first."""
+        return sorted(self._all.values(), key=lambda each: each.created_order)
+
     def reassign(self, device: Device) -> list[Change]:
         """Ask all configurations about a device and its modules, or about a module, and note the answer in the twins.
 
@@ -107,7 +115,7 @@ class Configurations:
         changes = self._assign(device, DEVICE, None)
         deployment = self._deployment(device)
         for name in sorted(deployment.modules() - device.modules.keys()) if deployment else ():
-            changes.append((self._registry.add_edge_module(device, name), None))
+            changes.append(Change(self._registry.add_edge_module(device, name), None, None))
         for module in device.modules.values():
             changes += self._assign(module, MODULE, deployment)
         return changes
@@ -187,6 +195,7 @@ class Configurations:
 
     async def _walk(self) -> None:
         devices = list(self._registry)
+        on_the_way: deque[asyncio.Future[None]] = deque()
         for start in range(0, len(devices), _STEP):
             changes: list[Change] = []
             for device in devices[start : start + _STEP]:
@@ -194,9 +203,13 @@ class Configurations:
                     changes += self.reassign(device)
             if changes:
                 self._registry.changed()
-                await self._store.commit(*self._twins.statements(changes))
-                notify(changes)
+                saved = self._store.commit(*self._twins.statements(changes))
+                saved.add_done_callback(functools.partial(_notify_of, changes))
+                on_the_way.append(saved)
+            if len(on_the_way) == _STEPS_ON_THE_WAY:
+                await on_the_way.popleft()
             await asyncio.sleep(0)
+        await asyncio.gather(*on_the_way)
 
     def _deployment(self, device: Device) -> Deployment | None:
         if not device.identity.iot_edge:
@@ -212,7 +225,10 @@ class Configurations:
         notice = None
         if patch:
             try:
-                device.twin = twin.with_service_patch(None, patch, iso(self._clock()))
+                # a configuration gives thousands of devices the same patch
+                known = patch == self._checked_patch
+                device.twin = twin.with_service_patch(None, patch, iso(self._clock()), checked=known)
+                self._checked_patch = patch
                 notice = (patch, device.twin.desired.version)
             except ArgumentInvalid:
                 # The twin has no room for the content. Azure shows that per device too, the rest of the fleet goes on.
@@ -220,7 +236,7 @@ class Configurations:
                            for each, state in section.items()}  # fmt: skip
         if section != device.twin.configurations:
             device.twin = device.twin.with_configurations(section)
-        return [] if device.twin is twin else [(device, notice)]
+        return [] if device.twin is twin else [Change(device, notice, twin)]
 
     async def _document(self, configuration: Configuration) -> JsonObject:
         key = (configuration.etag, self._registry.generation)
@@ -245,6 +261,10 @@ class Configurations:
             if index % _STEP == 0:
                 await asyncio.sleep(0)
         return counts[0], counts[1]
+
+
+def _notify_of(changes: list[Change], _: asyncio.Future[None]) -> None:
+    notify(changes)
 
 
 def _patched(twin: Twin, pairs: JsonObject, now: str) -> Twin:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..core.c2d_queue import C2DQueue
 from ..core.identity import Identity
 from ..core.query import UNDEFINED, Document
-from ..core.timestamps import NEVER
+from ..core.timestamps import NEVER, iso
 from ..core.twin import JsonObject, Twin
 
 
@@ -39,7 +39,7 @@ class Device:
     subscriptions: dict[str, int] = field(default_factory=dict)
     session_present: bool = False
     link: DeviceLink | None = None
-    last_activity: str = NEVER
+    active_at: float | None = None
     connection_updated: str = NEVER
     modules: dict[str, Device] = field(default_factory=dict)
 
@@ -47,6 +47,11 @@ class Device:
     def id(self) -> str:
         """The name under which the hub holds it: `deviceId`, or `deviceId/moduleId`."""
         return self.identity.key
+
+    @property
+    def last_activity(self) -> str:
+        """When it last did something; written out only when somebody asks, since it does something all the time."""
+        return NEVER if self.active_at is None else iso(self.active_at)
 
     @property
     def connection_state(self) -> str:
@@ -95,7 +100,7 @@ class Device:
             "cloudToDeviceMessageCount": len(self.queue),
             "authenticationType": identity.authentication_type,
             "x509Thumbprint": identity.thumbprint_document(),
-            "modelId": "",
+            "modelId": twin.model_id,
             "version": twin.version,
             "tags": twin.tags,
             "properties": {"desired": twin.desired.document(), "reported": twin.reported.document()},

@@ -8,6 +8,7 @@ an event is its sequence number as a text.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 import zlib
@@ -15,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.compact_json import compact
 from ..core.errors import ArgumentInvalid, MessageTooLarge
 from ..core.quota import Operation
 from .meter import Meter
 from .registry import Clock
-from .store import Statement, Store
+from .store import Done, Statement, Store
 
 PARTITIONS = 2
 TELEMETRY = "Telemetry"
@@ -71,7 +73,22 @@ class Events:
     async def append(
         self, device_id: str, generation_id: str, body: bytes, system: dict[str, str], properties: dict[str, str]
     ) -> None:
-        """Add an event; returns when the disk has it.
+        """Add an event; returns when the disk has it. Raises what `append_then` raises."""
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done = lambda: None if stored.done() else stored.set_result(None)  # noqa: E731 - whoever waits may be gone
+        self.append_then(done, device_id, generation_id, body, system, properties)
+        await stored
+
+    def append_then(
+        self,
+        done: Done,
+        device_id: str,
+        generation_id: str,
+        body: bytes,
+        system: dict[str, str],
+        properties: dict[str, str],
+    ) -> None:
+        """Add an event; `done` is called when the disk has it.
 
         Raises:
             MessageTooLarge: more than 256 KiB.
@@ -81,10 +98,15 @@ class Events:
             raise MessageTooLarge(f"a device-to-cloud message holds {MAX_BODY} bytes at most")
         self._meter.admit(Operation.D2C)
         self._meter.require_messages()
-        self._meter.charge(len(body) + sum(len(name) + len(value) for name, value in properties.items()))
+        if self._meter.on:
+            self._meter.charge(len(body) + sum(len(name) + len(value) for name, value in properties.items()))
         number, sequence, statement = self._next(device_id, generation_id, body, system, properties, TELEMETRY)
-        await self._store.commit(statement)
-        self._readable(number, sequence)
+
+        def stored() -> None:
+            self._readable(number, sequence)
+            done()
+
+        self._store.commit_then(stored, statement)
 
     def entry(
         self,
@@ -113,13 +135,12 @@ class Events:
         properties: dict[str, str],
         source: str,
     ) -> tuple[int, int, Statement]:
-        # the events of a module lie with those of its device
-        number = zlib.crc32(device_id.partition("/")[0].encode()) % PARTITIONS
+        number = _partition_of(device_id)
         partition = self._partitions[number]
         sequence, partition.next = partition.next, partition.next + 1
         # Never backwards, so that a position in time is a position in the log.
         partition.last_enqueued_ms = max(int(self._clock() * 1000), partition.last_enqueued_ms)
-        fields = json.dumps([system, properties, generation_id, source], separators=(",", ":"))
+        fields = compact([system, properties, generation_id, source])
         sql = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
         return number, sequence, (sql, (number, sequence, partition.last_enqueued_ms, device_id, fields, body))
 
@@ -158,6 +179,8 @@ class Events:
             return self._partitions[partition].durable
         try:
             number = int(value)
+            if abs(number) >= 2**63:  # SQLite has no larger ones
+                raise ValueError
         except ValueError:
             raise ArgumentInvalid(f"the position {value!r} is not a number") from None
         if field != "enqueued-time":
@@ -192,6 +215,12 @@ class Events:
         rows = await self._store.read("SELECT MIN(sequence) FROM events WHERE partition = ?", (number,))
         if rows[0][0] is not None:
             partition.first = int(rows[0][0])
+
+
+@functools.lru_cache(8192)
+def _partition_of(device_id: str) -> int:
+    # the events of a module lie with those of its device
+    return zlib.crc32(device_id.partition("/")[0].encode()) % PARTITIONS
 
 
 def _event(partition: int, sequence: int, enqueued_ms: int, device_id: str, fields: str, body: bytes) -> Event:

@@ -24,7 +24,7 @@ from ..core.errors import (
 )
 from ..core.identity import Identity, module_key, new_identity, new_module_identity
 from ..core.notification import CREATED, DELETED
-from ..core.timestamps import iso
+from ..core.timestamps import iso, parse_iso
 from ..core.twin import JsonObject, Twin, without_system_fields
 from .device import Device
 from .store import Statement, Store
@@ -80,7 +80,7 @@ class Registry:
                 pairs = (line.rsplit(" ", 1) for line in subscriptions.splitlines())
                 device.subscriptions = {topic: int(qos) for topic, qos in pairs}
                 device.session_present = True
-            device.last_activity = last_activity or device.last_activity
+            device.active_at = parse_iso(last_activity) if last_activity else None
             (self._devices if device.identity.module_id is None else self._modules)[device_id] = device
         for key, module in list(self._modules.items()):
             parent = self._devices.get(module.identity.device_id)

@@ -3,7 +3,9 @@
 
 Whoever changes state hands over statements in the same turn of the event loop in which he changed memory, so the
 order on disk is the order in memory; the future he gets is done when the statements are on disk. All statements that
-came while the last commit was being synced make the next transaction: one fsync for many operations.
+came while the last commit was being synced make the next transaction: one fsync for many operations. Rows for the same
+table that follow each other become one statement: the writer gives the interpreter up once a statement, and has to wait
+for a busy event loop to get it back.
 A failed commit is the end of the process: memory would promise what the disk does not hold.
 """
 
@@ -11,16 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import itertools
+import logging
 import queue
+import re
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 Statement = tuple[str, Sequence[Any]]
+Done = Callable[[], None]
+_log = logging.getLogger(__name__)
 _MAX_BATCH = 2000
+_ROWS_AT_ONCE = (64, 8)
+_ONE_ROW = re.compile(r"(INSERT .+ VALUES )(\([?, ]+\))( ON CONFLICT .+)?", re.DOTALL)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS devices (
@@ -53,7 +63,7 @@ class Store:
         self._path = path
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Sequence[Statement], asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Sequence[Statement], Done | None] | None] = queue.SimpleQueue()
         self._connection = self._connect()
         self._connection.executescript(_SCHEMA)
         self._readers = ThreadPoolExecutor(1, "store-read")
@@ -71,12 +81,16 @@ class Store:
     def commit(self, *statements: Statement) -> asyncio.Future[None]:
         """Queue statements for one transaction; the future is done when they are durable."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._work.put((statements, future))
+        self._work.put((statements, functools.partial(_resolve, future)))
         return future
+
+    def commit_then(self, done: Done, *statements: Statement) -> None:
+        """The same for whoever has very many to wait for: `done` is called when they are durable."""
+        self._work.put((statements, done))
 
     def note(self, *statements: Statement) -> None:
         """Queue statements nobody waits for (their loss at a crash harms nothing)."""
-        self._work.put((statements, self._loop.create_future()))
+        self._work.put((statements, None))
 
     async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read beside the writer, off the event loop; sees only what is committed."""
@@ -112,14 +126,14 @@ class Store:
             batch, running = self._batch()
             try:
                 self._transaction([statement for statements, _ in batch for statement in statements])
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter: a value that SQLite cannot hold
                 self._loop.call_soon_threadsafe(self._on_failure, error)
                 return
             with contextlib.suppress(RuntimeError):  # the loop may be closed already when the last batch is done
-                self._loop.call_soon_threadsafe(_resolve, [future for _, future in batch])
+                self._loop.call_soon_threadsafe(_tell, [done for _, done in batch if done is not None])
         self._connection.close()
 
-    def _batch(self) -> tuple[list[tuple[Sequence[Statement], asyncio.Future[None]]], bool]:
+    def _batch(self) -> tuple[list[tuple[Sequence[Statement], Done | None]], bool]:
         batch = []
         item = self._work.get()
         while item is not None:
@@ -133,12 +147,39 @@ class Store:
         if not statements:
             return
         self._connection.execute("BEGIN IMMEDIATE")
-        for sql, parameters in statements:
+        for sql, parameters in merged(statements):
             self._connection.execute(sql, parameters)
         self._connection.execute("COMMIT")
 
 
-def _resolve(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+def merged(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """The same, with rows for one table that follow each other in one statement."""
+    for sql, group in itertools.groupby(statements, key=lambda statement: statement[0]):
+        rows = [parameters for _, parameters in group]
+        start = 0
+        for size in _ROWS_AT_ONCE if len(rows) > 1 and _ONE_ROW.fullmatch(sql) else ():
+            while len(rows) - start >= size:
+                yield _of_rows(sql, size), list(itertools.chain.from_iterable(rows[start : start + size]))
+                start += size
+        for row in rows[start:]:
+            yield sql, row
+
+
+@functools.lru_cache(64)
+def _of_rows(sql: str, count: int) -> str:
+    match = _ONE_ROW.fullmatch(sql)
+    assert match is not None
+    return f"{match[1]}{', '.join([match[2]] * count)}{match[3] or ''}"
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _tell(waiting: list[Done]) -> None:
+    for done in waiting:
+        try:
+            done()
+        except Exception:  # the others' operations are as durable
+            _log.exception("store: what waited for the disk failed")

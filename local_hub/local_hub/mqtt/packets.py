@@ -56,7 +56,7 @@ class PubAck:
 
     def encode(self) -> bytes:
         """To the wire."""
-        return _packet(0x40, struct.pack(">H", self.packet_id))
+        return b"\x40\x02" + self.packet_id.to_bytes(2, "big")
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,6 @@ class _Body:
         self._position = end
         return part
 
-    def rest(self) -> bytes:
-        return self.take(len(self._data) - self._position)
-
     def byte(self) -> int:
         return self.take(1)[0]
 
@@ -193,23 +190,28 @@ class _Body:
         return self.take(self.integer())
 
     def text(self) -> str:
-        try:
-            text = self.binary().decode()
-        except UnicodeDecodeError:
-            raise ProtocolError("a text is not UTF-8 (1.5.3)") from None
-        if "\0" in text:
-            raise ProtocolError("a text holds U+0000 (1.5.3)")
-        return text
+        return _decode_text(self.binary())
 
     def end(self) -> None:
         if self:
             raise ProtocolError("a packet is longer than its fields")
 
 
+def _decode_text(data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("a text is not UTF-8 (1.5.3)") from None
+    if "\0" in text:
+        raise ProtocolError("a text holds U+0000 (1.5.3)")
+    return text
+
+
 def _decode(first: int, data: bytes) -> Packet:
-    kind, flags, body = first >> 4, first & 0x0F, _Body(data)
+    kind, flags = first >> 4, first & 0x0F
     if kind == 3:
-        return _decode_publish(flags, body)
+        return _decode_publish(flags, data)
+    body = _Body(data)
     packet = _DECODERS[kind, flags](body)
     body.end()
     return packet
@@ -234,15 +236,22 @@ def _decode_connect(body: _Body) -> Connect:
     return Connect(level, client_id, username, password, bool(flags & 0x02), keep_alive)
 
 
-def _decode_publish(flags: int, body: _Body) -> Publish:
+def _decode_publish(flags: int, data: bytes) -> Publish:
+    # most of what devices send is this, so that it is read in place
     qos = flags >> 1 & 3
     if qos > 1:
         raise ProtocolError("QoS 2 is not offered")
-    topic = body.text()
+    start = 2 + int.from_bytes(data[:2], "big")
+    payload = start + 2 if qos else start
+    if len(data) < max(payload, 2):
+        raise ProtocolError("a packet ends in the middle of a field")
+    topic = _decode_text(data[2:start])
     if "#" in topic or "+" in topic:
         raise ProtocolError("the topic of PUBLISH has wildcards (3.3.2.1)")
-    packet_id = body.identifier() if qos else 0
-    return Publish(topic, body.rest(), qos, packet_id, bool(flags & 8), bool(flags & 1))
+    packet_id = int.from_bytes(data[start:payload], "big")
+    if qos and not packet_id:
+        raise ProtocolError("a packet identifier is 0 (2.3.1)")
+    return Publish(topic, data[payload:], qos, packet_id, bool(flags & 8), bool(flags & 1))
 
 
 def _decode_subscribe(body: _Body) -> Subscribe:

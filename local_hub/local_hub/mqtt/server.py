@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from typing import cast
 
+from ..core.digital_twin import announced_model
 from ..core.errors import HubError, ThrottlingException
 from ..core.quota import Operation
 from ..hub.hub import Hub
-from ..tls import client_certificates
+from ..tls import TlsContext, TlsListener, client_certificates
 from . import packets
 from .provisioning import ProvisioningSession, registration_of
 from .session import Session
@@ -20,7 +20,6 @@ _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT = 10.0
 _MAX_CONNECT = 16 * 1024
 _FIRST_BYTE_OF_CONNECT = 0x10
-_HANDSHAKE_TIMEOUT = 15.0
 _MAX_OUTPUT = 4 * 1024 * 1024
 _MAX_WAITING = 100
 _TOKEN_GRACE = 30.0
@@ -42,6 +41,7 @@ class _Connection(asyncio.Protocol):
         self._idle_limit = _CONNECT_TIMEOUT
         self._last_packet = self._loop.time()
         self._timers: list[asyncio.TimerHandle] = []
+        self._output: list[bytes] = []
         self._name = "?"
         self._heard = False
         self._open = False
@@ -56,6 +56,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._transport = None
+        self._output.clear()
         for timer in self._timers:
             timer.cancel()
         if self._session is not None:
@@ -85,6 +86,7 @@ class _Connection(asyncio.Protocol):
         """Close, and say why in the log."""
         if self._transport is not None and not self._transport.is_closing():
             _log.info("mqtt: closing %s: %s", self._name, reason)
+            self._flush()
             self._transport.close()
 
     def _handle(self, packet: packets.Packet) -> None:
@@ -137,6 +139,7 @@ class _Connection(asyncio.Protocol):
             applicant = self._hub.provisioning.admit(*registration, credential, certificates)
             return ProvisioningSession(self._hub, applicant, self._write, self.close), applicant.until
         device, until = self._hub.access.device(packet.client_id, credential, certificates)
+        self._hub.twins.announce(device, announced_model(packet.username or ""))
         return Session(self._hub, device, self._write, self.close), until
 
     def _set_timers(self, keep_alive: int, token_lifetime: float) -> None:
@@ -161,7 +164,17 @@ class _Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        """What is written in one turn of the event loop leaves together: one TLS record for all PUBACKs of a commit."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not self._output:
+            self._loop.call_soon(self._flush)
+        self._output.append(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._output)
+        self._output.clear()
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
 
@@ -185,31 +198,24 @@ class MqttServer:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: TlsListener | None = None
 
     def connection(self) -> asyncio.Protocol:
         """What serves one connection, whatever carries its bytes."""
         return _Connection(self._hub, self._connections)
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+    async def start(self, host: str, port: int, tls: TlsContext) -> None:
         """Begin to listen.
 
         Raises:
             OSError: the port cannot be had.
         """
-        self._server = await asyncio.get_running_loop().create_server(
-            self.connection,
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=2.0,
-            backlog=1024,
-        )
+        self._listener = TlsListener(self.connection, tls)
+        self._listener.start(host, port)
 
     async def close(self) -> None:
         """Stop listening and cut all connections."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         for connection in list(self._connections):
             connection.close("the hub is stopping")

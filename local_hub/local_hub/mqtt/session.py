@@ -8,6 +8,7 @@ a PUBACK goes out when its event is durable, and since the store finishes in ord
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Callable, Coroutine
@@ -37,12 +38,13 @@ class Session:
         self._on_wire: dict[int, int] = {}
         self._next_packet_id = 0
         self._pending: set[asyncio.Task[None]] = set()
+        self._unstored = 0
         self._closed = False
 
     @property
     def overloaded(self) -> bool:
         """Whether the device sends faster than the disk takes; stop reading until it is not."""
-        return len(self._pending) >= _MAX_PENDING
+        return len(self._pending) + self._unstored >= _MAX_PENDING
 
     async def open(self, clean_session: bool) -> None:
         """Take the device over from an earlier connection and go on where its session was."""
@@ -88,7 +90,9 @@ class Session:
     def desired_changed(self, patch: JsonObject, version: int) -> None:
         """DeviceLink."""
         if topics.TWIN_PATCHES in self._device.subscriptions:
-            self._send_json(topics.desired_patch(version), {**patch, "$version": version})
+            document = {**patch, "$version": version}
+            self._hub.twins.told(document)
+            self._send_json(topics.desired_patch(version), document)
 
     def call_method(self, name: str, request_id: str, payload: Any) -> bool:
         """DeviceLink."""
@@ -123,7 +127,7 @@ class Session:
         publication = topics.parse_publication(packet.topic, self._device.id)
         match publication:
             case topics.Telemetry():
-                self._start(self._telemetry(packet, publication))
+                self._telemetry(packet, publication)
             case topics.TwinGet():
                 self._puback(packet)
                 self._twin_get(publication)
@@ -135,16 +139,25 @@ class Session:
             case None:
                 raise packets.ProtocolError("a publication to a topic that IoT Hub does not have")
 
-    async def _telemetry(self, packet: packets.Publish, telemetry: topics.Telemetry) -> None:
-        device = self._device
-        if FAULT in telemetry.properties:
+    def _telemetry(self, packet: packets.Publish, telemetry: topics.Telemetry) -> None:
+        device, system, properties = self._device, telemetry.system, telemetry.properties
+        if FAULT in properties:
             self._puback(packet)
-            await self._fail(telemetry.properties)
+            self._start(self._fail(properties))
             return
-        await self._hub.events.append(
-            device.id, device.identity.generation_id, packet.payload, telemetry.system, telemetry.properties
-        )
-        self._puback(packet)
+
+        def stored() -> None:
+            self._unstored -= 1
+            self._puback(packet)
+
+        try:
+            # no task for each of them: most of what devices send is this
+            generation = device.identity.generation_id
+            self._hub.events.append_then(stored, device.id, generation, packet.payload, system, properties)
+        except HubError as error:
+            self._hang_up(str(error))
+        else:
+            self._unstored += 1
 
     async def _fail(self, properties: dict[str, str]) -> None:
         """Microsoft's SDKs test themselves with messages that ask the hub to cut the connection.
@@ -162,7 +175,9 @@ class Session:
         except HubError as error:
             self._send_json(topics.twin_response(error.status, request.request_id), {"message": str(error)})
         else:
-            self._send_json(topics.twin_response(200, request.request_id), document)
+            # what it tells may be on its way to the disk: a crash took it back
+            topic = topics.twin_response(200, request.request_id)
+            self._hub.store.commit_then(functools.partial(self._send_json, topic, document))
 
     async def _twin_report(self, packet: packets.Publish, request: topics.TwinReport) -> None:
         try:
@@ -210,8 +225,7 @@ class Session:
             self._send(packets.PubAck(packet.packet_id).encode())
 
     def _send_json(self, topic: str, value: Any) -> None:
-        body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-        self._send(packets.Publish(topic, body).encode())
+        self._send(packets.Publish(topic, _bytes(value)).encode())
 
     def _packet_id(self) -> int:
         while True:
@@ -229,6 +243,13 @@ class Session:
             await work
         except HubError as error:
             self._hang_up(str(error))
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair can only be escaped
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _json(payload: bytes) -> Any:

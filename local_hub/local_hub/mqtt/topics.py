@@ -8,6 +8,7 @@ Values in topics are percent-encoded and a plus is a plus: never use the form en
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _SYSTEM = {
     "$.exp": "absolute-expiry-time",
 }
 _MAX_TOPIC = 8 * 1024
+_MAX_REMEMBERED, _REMEMBERED = 256, 4096
 _TWIN_GET = re.compile(r"\$iothub/twin/GET/?\?(.*)")
 _TWIN_REPORT = re.compile(r"\$iothub/twin/PATCH/properties/reported/?\?(.*)")
 _METHOD_ANSWER = re.compile(r"\$iothub/methods/res/(-?\d{1,10})/?\?(.*)")
@@ -83,8 +85,12 @@ def allowed_filters(key: str) -> frozenset[str]:
 
 def parse_publication(topic: str, key: str) -> Publication | None:
     """What a PUBLISH of this device or module means; None when it means nothing here."""
-    if len(topic) > _MAX_TOPIC:
-        return None
+    if len(topic) > _MAX_REMEMBERED:
+        return None if len(topic) > _MAX_TOPIC else _parse(topic, key)
+    return _parse_again(topic, key)
+
+
+def _parse(topic: str, key: str) -> Publication | None:
     base = f"{_base(key)}/messages/events"
     if topic == base or topic.startswith(f"{base}/"):
         return _telemetry(topic[len(base) :].strip("/"))
@@ -95,6 +101,10 @@ def parse_publication(topic: str, key: str) -> Publication | None:
     if match := _METHOD_ANSWER.fullmatch(topic):
         return MethodAnswer(int(match[1]), _request_id(match[2]))
     return None
+
+
+# A device sends to the same topic all the time. Nobody changes what this gives.
+_parse_again = functools.lru_cache(_REMEMBERED)(_parse)
 
 
 def twin_response(status: int, request_id: str, version: int | None = None) -> str:
