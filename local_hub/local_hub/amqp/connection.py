@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from proton import (
@@ -15,6 +16,7 @@ from proton import (
     Condition,
     Delivery,
     Described,
+    Endpoint,
     Event,
     Message,
     ProtonException,
@@ -23,19 +25,29 @@ from proton import (
 )
 from proton import Connection as _ProtonConnection
 
-from .encoding import ULong
-from .frames import MAX_FRAME, FrameError, SaslHandshake, pad_performatives, whole_frames
+from .encoding import ULong, data_sections
+from .frames import MAX_FRAME, FrameError, FrameReader, Login, SaslHandshake, pad_performatives, whole_frames
 
 MAX_MESSAGE = 1024 * 1024
 _CREDIT = 100
 _IDLE_TIMEOUT = 240.0
 _MAX_LINKS = 512
+# Proton holds the beginnings of messages on all links, also of clients that have not yet said who they are.
+_MAX_UNFINISHED = 8 * 1024 * 1024
 _CHUNK = 16384
+
+
+class Outcome(Enum):
+    """What a client did with a message that it was sent."""
+
+    ACCEPTED = auto()
+    REJECTED = auto()
+    RELEASED = auto()
 
 
 @dataclass(frozen=True)
 class IncomingMessage:
-    """A message that a client sent."""
+    """A message that a client sent. One that came as a `batch` is nothing but that."""
 
     body: Any
     message_id: Any = None
@@ -47,24 +59,33 @@ class IncomingMessage:
     content_encoding: str | None = None
     expires_at: float | None = None
     properties: dict[str, Any] = field(default_factory=dict)
+    annotations: dict[str, Any] = field(default_factory=dict)
+    batch: tuple[IncomingMessage, ...] = ()
 
 
 class IncomingDelivery:
-    """A message that waits for its verdict."""
+    """A message that waits for its verdict. After its link is gone, a verdict says nothing to anybody."""
 
-    def __init__(self, delivery: Any) -> None:
+    def __init__(self, link: Link, delivery: Any) -> None:
+        self._link = link
         self._delivery = delivery
 
     def accept(self) -> None:
         """The hub has it."""
+        if self._link.gone:
+            return
         self._delivery.update(Delivery.ACCEPTED)
         self._delivery.settle()
+        self._link.replenish(1)
 
     def reject(self, condition: str, description: str) -> None:
         """The hub does not take it."""
+        if self._link.gone:
+            return
         self._delivery.local.condition = Condition(condition, description)
         self._delivery.update(Delivery.REJECTED)
         self._delivery.settle()
+        self._link.replenish(1)
 
 
 class Link:
@@ -73,7 +94,10 @@ class Link:
     def __init__(self, link: Any) -> None:
         self._link = link
         self._tag = 0
+        self._waiting = 0
         self.attached = False
+        self.gone = False
+        self.max_message = MAX_MESSAGE
         self.sends = bool(link.is_sender)
         self.session = link.session
         self.source = link.remote_source.address or ""
@@ -91,14 +115,19 @@ class Link:
         """How many messages proton holds back until the client gives credit."""
         return int(self._link.queued)
 
-    def attach(self) -> None:
+    @property
+    def confirms(self) -> bool:
+        """Whether the client says what became of messages; if it does not, they are settled when they are sent."""
+        return bool(self._link.remote_snd_settle_mode != self._link.SND_SETTLED)
+
+    def attach(self, max_message: int = MAX_MESSAGE) -> None:
         """Agree to the link as the client asked for it."""
-        link = self._link
+        link, self.max_message = self._link, max_message
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
         link.snd_settle_mode = link.remote_snd_settle_mode
         link.rcv_settle_mode = link.remote_rcv_settle_mode
-        link.max_message_size = MAX_MESSAGE
+        link.max_message_size = max_message
         link.open()
         self.attached = True
         if not self.sends:
@@ -128,9 +157,12 @@ class Link:
             The number under which `ConnectionHandler.settled` tells its fate.
         """
         self._tag += 1
-        self._link.delivery(str(self._tag))
+        # 16 characters: the .NET SDK reads a tag as a GUID, the token of the message's lock
+        delivery = self._link.delivery(f"{self._tag:016x}")
         self._link.send(message)
         self._link.advance()
+        if not self.confirms:
+            delivery.settle()
         return self._tag
 
     def finish_drain(self) -> None:
@@ -138,9 +170,14 @@ class Link:
         if self.attached and self._link.drain_mode:
             self._link.drained()
 
-    def replenish(self) -> None:
-        """Let the client send as many as before."""
-        missing = _CREDIT - self._link.credit
+    def took(self) -> None:
+        """A message came and waits for its verdict: until then it counts against the credit."""
+        self._waiting += 1
+
+    def replenish(self, settled: int) -> None:
+        """Messages got their verdict: let the client send as many as before."""
+        self._waiting -= settled
+        missing = _CREDIT - self._link.credit - self._waiting
         if self.attached and missing >= _CREDIT // 2:
             self._link.flow(missing)
 
@@ -157,7 +194,7 @@ class ConnectionHandler(Protocol):
     def credited(self, link: Link) -> None:
         """The client may take more messages now."""
 
-    def settled(self, link: Link, tag: int, accepted: bool) -> None:
+    def settled(self, link: Link, tag: int, outcome: Outcome) -> None:
         """The client has dealt with a message."""
 
     def detached(self, link: Link) -> None:
@@ -167,9 +204,13 @@ class ConnectionHandler(Protocol):
 class AmqpConnection:
     """The server's side of a connection."""
 
-    def __init__(self, container_id: str, handler: ConnectionHandler) -> None:
+    def __init__(
+        self, container_id: str, handler: ConnectionHandler, login: Login = lambda user, password: False
+    ) -> None:
         self._handler = handler
-        self._sasl = SaslHandshake()
+        self._sasl = SaslHandshake(login)
+        self._frames = FrameReader()
+        self._in_batch = False
         self._connection = _ProtonConnection()
         self._connection.container = container_id
         self._transport = Transport(Transport.SERVER)
@@ -179,13 +220,14 @@ class AmqpConnection:
         self._collector = Collector()
         self._connection.collect(self._collector)
         self._links: dict[Any, Link] = {}
+        self._unfinished: dict[Link, int] = {}
         self._held = b""
         self._freed = False
 
     @property
     def closed(self) -> bool:
         """Nothing more will be said."""
-        return self._freed or bool(self._transport.closed)
+        return self._freed or self._sasl.refused or bool(self._transport.closed)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client.
@@ -195,10 +237,16 @@ class AmqpConnection:
         """
         if not self._sasl.done:
             data = self._sasl.feed(data)
+        for frame, in_batch in self._frames.feed(data):
+            self._in_batch = in_batch
+            self._push(frame)
+
+    def _push(self, data: bytes) -> None:
         while data and not self.closed:
             capacity = self._transport.capacity()
             if capacity <= 0:
-                raise FrameError("the peer sent more after the end of the connection")
+                reason = self._transport.condition or "it sent more after the end of the connection"
+                raise FrameError(f"proton takes nothing more: {reason}")
             try:
                 self._transport.push(data[:capacity])
             except ProtonException as error:
@@ -238,16 +286,27 @@ class AmqpConnection:
         self._connection.free()
 
     def close(self, condition: str, description: str) -> None:
-        """End the connection with a reason."""
-        if not self._freed:
-            self._connection.condition = Condition(condition, description)
-            self._connection.close()
+        """End links, sessions and the connection with a reason; Node waits for the end of each that is left out."""
+        if self._freed:
+            return
+        for link in list(self._links.values()):
+            if link.attached:
+                link.detach(condition, description)
+        session: Any = self._connection.session_head(Endpoint.LOCAL_ACTIVE)
+        while session is not None:
+            session.close()
+            session = session.next(Endpoint.LOCAL_ACTIVE)
+        self._connection.condition = Condition(condition, description)
+        self._connection.close()
 
     def _dispatch(self) -> None:
         while (event := self._collector.peek()) is not None:
             react = _REACTIONS.get(event.type)
             if react is not None:
-                react(self, event)
+                try:
+                    react(self, event)
+                except UnicodeDecodeError:  # proton decodes texts when they are asked for
+                    raise FrameError("a text is not UTF-8") from None
             self._collector.pop()
 
     def _connection_opened(self, event: Any) -> None:
@@ -297,32 +356,41 @@ class AmqpConnection:
 
     def _outcome(self, link: Link, delivery: Any) -> None:
         if delivery.updated and (delivery.remote_state or delivery.settled):
-            tag, accepted = int(delivery.tag), delivery.remote_state == Delivery.ACCEPTED
+            try:
+                tag = int(delivery.tag, 16)
+            except ValueError:  # a client's own: it sent on a link on which the hub sends
+                raise FrameError("the peer settles what it was not sent") from None
+            outcome = _OUTCOMES.get(delivery.remote_state, Outcome.RELEASED)
             delivery.settle()
-            self._handler.settled(link, tag, accepted)
+            self._handler.settled(link, tag, outcome)
 
     def _incoming(self, link: Link, delivery: Any) -> None:
         if not link.attached or delivery.aborted or not delivery.readable:
             return
-        if delivery.pending > MAX_MESSAGE:
-            link.detach("amqp:link:message-size-exceeded", f"a message holds {MAX_MESSAGE} bytes at most")
+        if delivery.pending > link.max_message:
+            link.detach("amqp:link:message-size-exceeded", f"a message holds {link.max_message} bytes at most")
             return
         if delivery.partial:
+            self._unfinished[link] = delivery.pending
+            if sum(self._unfinished.values()) > _MAX_UNFINISHED:
+                raise FrameError("the peer has begun too many messages at once")
             return
+        self._unfinished.pop(link, None)
         data = delivery.link.recv(delivery.pending) or b""
         delivery.link.advance()
-        incoming = IncomingDelivery(delivery)
+        incoming = IncomingDelivery(link, delivery)
+        link.took()
         try:
-            message = _decode(bytes(data))
+            message = _decode_batch(bytes(data)) if self._in_batch else _decode(bytes(data))
         except (ProtonException, ValueError, TypeError, OverflowError) as error:
             incoming.reject("amqp:decode-error", str(error))
         else:
             self._handler.received(link, message, incoming)
-        link.replenish()
 
     def _forget(self, link: Link) -> None:
         self._links.pop(link._link, None)
-        link.attached = False
+        self._unfinished.pop(link, None)
+        link.attached, link.gone = False, True
         self._handler.detached(link)
 
 
@@ -339,11 +407,19 @@ _REACTIONS = {
 }
 
 
+_OUTCOMES = {Delivery.ACCEPTED: Outcome.ACCEPTED, Delivery.REJECTED: Outcome.REJECTED}
+
+
+def _decode_batch(data: bytes) -> IncomingMessage:
+    return IncomingMessage(None, batch=tuple(map(_decode, data_sections(data))))
+
+
 def _decode(data: bytes) -> IncomingMessage:
     message = Message()
     message.decode(data)
     body = message.body
     sent: dict[Any, Any] = message.properties or {}
+    annotations: dict[Any, Any] = message.annotations or {}
     return IncomingMessage(
         body=bytes(body) if isinstance(body, bytes | bytearray | memoryview) else body,
         message_id=_identifier(message.id),
@@ -351,10 +427,11 @@ def _decode(data: bytes) -> IncomingMessage:
         user_id=bytes(message.user_id).decode(errors="replace") or None,
         to=message.address,
         reply_to=message.reply_to,
-        content_type=str(message.content_type) if message.content_type else None,
-        content_encoding=str(message.content_encoding) if message.content_encoding else None,
+        content_type=_symbol(message.content_type),
+        content_encoding=_symbol(message.content_encoding),
         expires_at=message.expiry_time or None,
         properties={_text(name): _plain(value) for name, value in sent.items()},
+        annotations={_text(name): _plain(value) for name, value in annotations.items()},
     )
 
 
@@ -365,6 +442,11 @@ def _identifier(value: Any) -> Any:
     if isinstance(value, uuid.UUID | bytes):
         return value
     return None if value is None else str(value)
+
+
+def _symbol(value: Any) -> str | None:
+    """proton makes the text "None" of a symbol that is not there."""
+    return None if value is None or str(value) in ("", "None") else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """AMQP 1.0 values and messages as bytes (http://docs.oasis-open.org/amqp/core/v1.0/amqp-core-types-v1.0.html).
 
-Only the writing half, and only the types that the hub sends. It exists beside proton because azure-eventhub's AMQP
-reads more literally than the standard: a message must not have an empty properties section (a `properties` object
-full of None reaches the application), and lists must have all their fields.
+Writing: only the types that the hub sends. It exists beside proton because azure-eventhub's AMQP reads more literally
+than the standard: a message must not have an empty properties section (a `properties` object full of None reaches the
+application), and lists must have all their fields. Reading: only where values end, for what proton does not show.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Int(int):
 
 class UByte(int):
     """Unsigned, 8 bits."""
+
+
+class UInt(int):
+    """Unsigned, 32 bits."""
 
 
 class ULong(int):
@@ -53,7 +57,7 @@ class Array:
     symbols: bool = False
 
 
-MESSAGE_ANNOTATIONS, PROPERTIES, APPLICATION_PROPERTIES, DATA, VALUE = 0x72, 0x73, 0x74, 0x75, 0x77
+HEADER, MESSAGE_ANNOTATIONS, PROPERTIES, APPLICATION_PROPERTIES, DATA, VALUE = 0x70, 0x72, 0x73, 0x74, 0x75, 0x77
 _PROPERTY_FIELDS = (
     "message-id",
     "user-id",
@@ -78,9 +82,12 @@ def encode_message(
     annotations: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
     application_properties: Mapping[str, Any] | None = None,
+    delivery_count: int | None = None,
 ) -> bytes:
-    """A message with a data section, or else with a value section."""
+    """A message with a data section, or else with a value section. `delivery_count` is how often it came in vain."""
     parts = []
+    if delivery_count is not None:
+        parts.append(encode(Described(HEADER, [True, None, None, None, UInt(delivery_count)])))
     if annotations:
         keyed = {Symbol(name): item for name, item in annotations.items()}
         parts.append(encode(Described(MESSAGE_ANNOTATIONS, keyed)))
@@ -105,6 +112,56 @@ def encode(value: Any) -> bytes:
         if isinstance(value, kind):
             return encoder(value)
     raise TypeError(f"{type(value).__name__} has no AMQP form here")
+
+
+def value_end(data: bytes, start: int) -> int:
+    """Where the encoded value at `start` ends.
+
+    Raises:
+        ValueError: it is cut off, or no value at all.
+    """
+    position, missing = start, 1
+    while missing:
+        if position >= len(data):
+            raise ValueError("a value is cut off")
+        code, position = data[position], position + 1
+        if code == 0:  # a described value is two: descriptor and value
+            missing += 1
+            continue
+        missing -= 1
+        if 0x4 <= code >> 4 <= 0x9:
+            position += _WIDTHS[code >> 4]
+        elif code >> 4 >= 0xA:
+            width = 4 if code >> 4 & 1 else 1
+            position += width + int.from_bytes(data[position : position + width])
+        else:
+            raise ValueError(f"no type has the code {code:#x}")
+    if position > len(data):
+        raise ValueError("a value is cut off")
+    return position
+
+
+def data_sections(message: bytes) -> list[bytes]:
+    """The contents of all data sections of an encoded message; proton shows only the first.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    found, position = [], 0
+    while position < len(message):
+        end = value_end(message, position)
+        content = value_end(message, position + 1)
+        if message[position:content] in _DATA_DESCRIPTORS:
+            width = {0xA0: 1, 0xB0: 4}.get(message[content])
+            if width is None:
+                raise ValueError("a data section holds binary")
+            found.append(message[content + 1 + width : end])
+        position = end
+    return found
+
+
+_WIDTHS = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
+_DATA_DESCRIPTORS = (bytes((0, 0x53, DATA)), b"\x00\x80" + DATA.to_bytes(8, "big"))
 
 
 def _sized(short: int, long: int, data: bytes) -> bytes:
@@ -138,6 +195,7 @@ _ENCODERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], bytes]], ...] = 
     (bool, lambda value: b"\x41" if value else b"\x42"),
     (Int, lambda value: struct.pack(">Bi", 0x71, value)),
     (UByte, lambda value: struct.pack(">BB", 0x50, value)),
+    (UInt, lambda value: struct.pack(">BI", 0x70, value)),
     (ULong, lambda value: struct.pack(">BQ", 0x80, value)),
     (Timestamp, lambda value: struct.pack(">Bq", 0x83, value)),
     (int, lambda value: struct.pack(">Bq", 0x81, value)),

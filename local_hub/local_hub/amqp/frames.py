@@ -2,7 +2,8 @@
 """AMQP frames around proton: the SASL handshake before it, and full-length performatives behind it.
 
 Azure's mechanism MSSBCBS ("the token comes later, by CBS") is unknown to proton, so its SASL layer is not used: the
-four frames are handled here and proton sees a connection without SASL.
+four frames are handled here and proton sees a connection without SASL. Node's SDKs (rhea) do not begin with SASL at
+all unless they have a user name: they put a token or have a certificate, as those do who choose ANONYMOUS or EXTERNAL.
 azure-eventhub reads performatives by position (azure/eventhub/_pyamqp/session.py: frame[7]) while proton leaves out
 trailing nulls, as it may. `pad_performatives` puts them back.
 """
@@ -10,16 +11,23 @@ trailing nulls, as it may. `pad_performatives` puts them back.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
 
-from .encoding import Array, Described, UByte, encode
+from .encoding import Array, Described, UByte, encode, value_end
 
 AMQP_HEADER = b"AMQP\x00\x01\x00\x00"
 SASL_HEADER = b"AMQP\x03\x01\x00\x00"
-MECHANISMS = ("MSSBCBS", "ANONYMOUS")
+MECHANISMS = ("MSSBCBS", "PLAIN", "ANONYMOUS", "EXTERNAL")
 MAX_FRAME = 65536
+BATCH = 0x80013700
+"""The message format of several messages in one, each in a data section (AMQP_BATCHING_FORMAT_CODE of the C SDK)."""
 
 _SASL_MECHANISMS, _SASL_INIT, _SASL_OUTCOME = 0x40, 0x41, 0x44
-_MAX_SASL_FRAME = 512
+_OK, _AUTH = 0, 1
+_TRANSFER = 0x14
+_MAX_SASL_FRAME = 8192
+Login = Callable[[str, str], bool]
+"""Whether a user may come in with a password."""
 # Fields of open, begin, attach, flow, transfer, disposition, detach (part 2.7 of the standard).
 _FIELDS = {0x10: 10, 0x11: 8, 0x12: 14, 0x13: 11, 0x14: 11, 0x15: 6, 0x16: 3}
 
@@ -29,11 +37,16 @@ class FrameError(Exception):
 
 
 class SaslHandshake:
-    """The server's side: header, mechanisms, init, outcome. `output` is to be sent after each `feed`."""
+    """The server's side: header, mechanisms, init, outcome. `output` is to be sent after each `feed`.
 
-    def __init__(self) -> None:
+    After `refused` nothing more is said.
+    """
+
+    def __init__(self, login: Login = lambda user, password: False) -> None:
         self.done = False
+        self.refused = False
         self.output = b""
+        self._login = login
         self._buffer = bytearray()
         self._header_seen = False
 
@@ -43,6 +56,8 @@ class SaslHandshake:
         Raises:
             FrameError: this is not a SASL handshake with a mechanism offered here.
         """
+        if self.refused:  # one attempt a connection
+            return b""
         self._buffer += data
         if not self._header_seen:
             self._read_header()
@@ -56,8 +71,11 @@ class SaslHandshake:
 
     def _read_header(self) -> None:
         size = min(len(self._buffer), len(SASL_HEADER))
-        if self._buffer[:size] != SASL_HEADER[:size]:
-            raise FrameError("the peer does not begin with SASL")
+        if self._buffer[: len(AMQP_HEADER)] == AMQP_HEADER:
+            self._header_seen = self.done = True
+            return
+        if self._buffer[:size] not in (SASL_HEADER[:size], AMQP_HEADER[:size]):
+            raise FrameError("the peer does not begin with AMQP")
         if size == len(SASL_HEADER):
             del self._buffer[:size]
             self._header_seen = True
@@ -72,12 +90,54 @@ class SaslHandshake:
             raise FrameError("a SASL frame was expected")
         if len(self._buffer) < size:
             return
-        mechanism = _init_mechanism(bytes(self._buffer[4 * offset : size]))
+        mechanism, response = _init(bytes(self._buffer[4 * offset : size]))
         del self._buffer[:size]
         if mechanism not in MECHANISMS:
             raise FrameError(f"the SASL mechanism {mechanism!r} is not offered")
-        self.output += _sasl_frame(Described(_SASL_OUTCOME, [UByte(0), None]))
-        self.done = True
+        self.refused = mechanism == "PLAIN" and not self._login(*_credentials(response))
+        self.output += _sasl_frame(Described(_SASL_OUTCOME, [UByte(_AUTH if self.refused else _OK), None]))
+        self.done = not self.refused
+
+
+class FrameReader:
+    """Whole frames out of a client's bytes, and which belong to batches: proton shows no formats of messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._header_seen = False
+        self._batches: set[tuple[int, int]] = set()
+        self._unfinished: set[tuple[int, int]] = set()
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
+        """Take bytes; give the frames that are complete. The protocol's header passes as if it were one.
+
+        Raises:
+            FrameError: there are no frames in this.
+        """
+        self._buffer += data
+        while len(self._buffer) >= 8:
+            size = int.from_bytes(self._buffer[:4]) if self._header_seen else len(AMQP_HEADER)
+            if not 8 <= size <= MAX_FRAME:
+                raise FrameError(f"a frame has {MAX_FRAME} bytes at most")
+            if len(self._buffer) < size:
+                return
+            frame = bytes(self._buffer[:size])
+            del self._buffer[:size]
+            yield frame, self._header_seen and self._in_batch(frame)
+            self._header_seen = True
+
+    def _in_batch(self, frame: bytes) -> bool:
+        fields = _transfer_fields(frame)
+        if fields is None:
+            return False
+        link = (int.from_bytes(frame[6:8]), _unsigned(fields[0]))
+        if link not in self._unfinished:  # only a message's first frame must tell its format
+            self._batches.discard(link)
+            if len(fields) > 3 and _unsigned(fields[3]) == BATCH:
+                self._batches.add(link)
+        more, aborted = (len(fields) > each and fields[each] in (b"\x41", b"\x56\x01") for each in (5, 9))
+        (self._unfinished.add if more and not aborted else self._unfinished.discard)(link)
+        return link in self._batches
 
 
 def pad_performatives(data: bytes) -> bytes:
@@ -145,21 +205,63 @@ def _sasl_frame(performative: Described) -> bytes:
     return struct.pack(">IBBH", len(body) + 8, 2, 1, 0) + body
 
 
-def _init_mechanism(body: bytes) -> str:
+def _init(body: bytes) -> tuple[str, bytes]:
+    """Mechanism and initial response."""
     try:
         if body[0] != 0 or not _is_init(body):
             raise FrameError("sasl-init was expected")
-        fields, _, _ = _list_at(body, 3 if body[1] == 0x53 else 10)
-        if fields[0] == 0xA3:
-            return fields[2 : 2 + fields[1]].decode("ascii")
-        if fields[0] == 0xB3:
-            (size,) = struct.unpack_from(">I", fields, 1)
-            return fields[5 : 5 + size].decode("ascii")
-    except (IndexError, struct.error, UnicodeDecodeError):
-        pass
-    raise FrameError("sasl-init names no mechanism")
+        fields, _, count = _list_at(body, 3 if body[1] == 0x53 else 10)
+        mechanism = _sized(fields, 0, (0xA3, 0xB3)).decode("ascii")
+        if count < 2 or (second := value_end(fields, 0)) >= len(fields) or fields[second] == 0x40:
+            return mechanism, b""
+        return mechanism, _sized(fields, second, (0xA0, 0xB0))
+    except (IndexError, struct.error, ValueError):
+        raise FrameError("sasl-init names no mechanism") from None
 
 
 def _is_init(body: bytes) -> bool:
     """The code of sasl-init comes as a small or as a full unsigned long."""
     return body[1:3] == bytes((0x53, _SASL_INIT)) or body[1:10] == b"\x80" + _SASL_INIT.to_bytes(8, "big")
+
+
+def _sized(data: bytes, position: int, codes: tuple[int, int]) -> bytes:
+    """The contents of a symbol or a binary."""
+    width = {codes[0]: 1, codes[1]: 4}.get(data[position])
+    if width is None:
+        raise ValueError("another type was expected")
+    return data[position + 1 + width : value_end(data, position)]
+
+
+def _credentials(response: bytes) -> tuple[str, str]:
+    """User and password of PLAIN (RFC 4616)."""
+    try:
+        _, user, password = response.decode().split("\0")
+    except ValueError:
+        raise FrameError("PLAIN has a user and a password") from None
+    return user, password
+
+
+def _transfer_fields(frame: bytes) -> list[bytes] | None:
+    """The encoded fields of a transfer; None for any other frame, and for what proton will not understand either."""
+    start = 4 * frame[4]
+    if frame[start : start + 3] == bytes((0, 0x53, _TRANSFER)):
+        start += 3
+    elif frame[start : start + 10] == b"\x00\x80" + _TRANSFER.to_bytes(8, "big"):
+        start += 10
+    else:
+        return None
+    try:
+        content, _, count = _list_at(frame, start)
+        fields, position = [], 0
+        for _ in range(min(count, 10)):
+            end = value_end(content, position)
+            fields.append(content[position:end])
+            position = end
+    except (IndexError, struct.error, ValueError, FrameError):
+        return None
+    return fields or None
+
+
+def _unsigned(encoded: bytes) -> int:
+    """A number of any width; null and zero have no bytes."""
+    return int.from_bytes(encoded[1:])

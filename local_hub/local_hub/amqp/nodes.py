@@ -1,33 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service finds on the AMQP port, by address.
+"""What there is on the AMQP port, by address, and the messages that these nodes speak.
 
     $cbs                                            put-token, the authentication of everything else
     $management                                     Event Hubs' description of the hub and of its partitions
     /messages/devicebound                           cloud-to-device sends
     /messages/servicebound/feedback                 how they ended
     {hub}/ConsumerGroups/{group}/Partitions/{n}     device-to-cloud events
+    /devices/{id}[/modules/{mid}]/...               what devices do (device.py)
+    {scope}/registrations/{id}                      devices that register (provisioning.py)
 
-Addresses: azure/iot/hub/iothub_amqp_client.py, azure/eventhub/_consumer_client.py.
+Addresses: azure/iot/hub/iothub_amqp_client.py, azure/eventhub/_consumer_client.py, endpoint.js of azure-iot-common.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..core.c2d_queue import Message, expiry
-from ..core.errors import ArgumentInvalid
+from ..core.errors import ArgumentInvalid, Unauthorized
 from ..hub.events import PARTITIONS, TELEMETRY, Event, Events
 from .connection import IncomingMessage
 from .encoding import Array, Int, Symbol, Timestamp, encode_message
 
 _EVENTS = re.compile(r"(?P<hub>[^/]+)/ConsumerGroups/(?P<group>[^/]+)/Partitions/(?P<partition>\d{1,4})", re.IGNORECASE)
+_DEVICE = r"devices/(?P<device>[^/]+)(?:/modules/(?P<module>[^/]+))?"
+_DEVICE_NODE = re.compile(_DEVICE + r"/(?P<node>messages/events|messages/devicebound|methods/devicebound|twin)", re.I)
+_AUDIENCE = re.compile(r"(?:[^/]+/)?" + _DEVICE, re.IGNORECASE)
 _TO = re.compile(r"/?devices/([^/]+)/messages/devicebound", re.IGNORECASE)
 _ACKS = ("none", "positive", "negative", "full")
 _MAX_PROPERTIES = 64 * 1024
 _AUTH_METHOD = '{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}'
+
+
+class Node(StrEnum):
+    """What each device has."""
+
+    EVENTS = "messages/events"
+    DEVICEBOUND = "messages/devicebound"
+    METHODS = "methods/devicebound"
+    TWIN = "twin"
 
 
 @dataclass(frozen=True)
@@ -40,9 +55,27 @@ class EventSource:
 
 
 def node_path(address: str) -> str:
-    """An address without scheme, host and slashes around it."""
-    path = urlsplit(address).path if "://" in address else address
+    """An address without scheme, host and slashes around it. Ids of devices may hold `?` and `#`."""
+    path = address.partition("://")[2].partition("/")[2] if "://" in address else address
     return path.strip("/")
+
+
+def device_address(path: str) -> tuple[str, Node] | None:
+    """The key of a device or module, and which of its nodes this is."""
+    match = _DEVICE_NODE.fullmatch(path)
+    return (_key(match), Node(match["node"].lower())) if match else None
+
+
+def audience_device(audience: str) -> str:
+    """For which device or module a token is to be.
+
+    Raises:
+        Unauthorized: for none.
+    """
+    match = _AUDIENCE.fullmatch(unquote(audience).partition("://")[2] or unquote(audience))
+    if match is None:
+        raise Unauthorized(f"{audience} is no device of this hub")
+    return match["device"] + (f"/{match['module']}" if match["module"] else "")
 
 
 def event_source(path: str, hub: str) -> EventSource | None:
@@ -68,12 +101,9 @@ def devicebound(message: IncomingMessage, now: float) -> tuple[str, Message]:
         raise ArgumentInvalid(f"iothub-ack is one of {', '.join(_ACKS)}")
     if sum(len(name) + len(str(value)) for name, value in properties.items()) > _MAX_PROPERTIES:
         raise ArgumentInvalid(f"the properties are larger than {_MAX_PROPERTIES} bytes")
-    body = message.body
-    if isinstance(body, str):
-        body = body.encode()
     return unquote(match[1]), Message(
         sequence=0,
-        body=body if isinstance(body, bytes) else b"",
+        body=body_bytes(message),
         enqueued_at=now,
         expires_at=expiry(now, message.expires_at),
         message_id=None if message.message_id is None else str(message.message_id),
@@ -84,6 +114,59 @@ def devicebound(message: IncomingMessage, now: float) -> tuple[str, Message]:
         to=message.to,
         ack=ack,
         properties=properties,
+    )
+
+
+def body_bytes(message: IncomingMessage) -> bytes:
+    """The body as bytes.
+
+    Raises:
+        ArgumentInvalid: it is a number, a list or the like.
+    """
+    if isinstance(message.body, str):
+        return message.body.encode()
+    if message.body is None or isinstance(message.body, bytes):
+        return message.body or b""
+    raise ArgumentInvalid("the body of a message is binary or a text")
+
+
+def event_parts(message: IncomingMessage) -> tuple[bytes, dict[str, str], dict[str, str]]:
+    """Body, system properties and the application's properties of what a device sent.
+
+    Raises:
+        ArgumentInvalid: the body is not one of an event.
+    """
+    system = {
+        "message-id": message.message_id,
+        "correlation-id": message.correlation_id,
+        "user-id": message.user_id,
+        "content-type": message.content_type,
+        "content-encoding": message.content_encoding,
+    }
+    known = {name: str(value) for name, value in system.items() if value is not None}
+    return body_bytes(message), known, {name: _text(value) for name, value in message.properties.items()}
+
+
+def command_message(message: Message) -> bytes:
+    """A cloud-to-device message as its device receives it."""
+    ack = {} if message.ack == "none" else {"iothub-ack": message.ack}
+    return encode_message(
+        data=message.body,
+        delivery_count=message.deliveries - 1,
+        annotations={
+            "x-opt-sequence-number": message.sequence,
+            "x-opt-enqueued-time": Timestamp(int(message.enqueued_at * 1000)),
+        },
+        properties={
+            "message-id": message.message_id,
+            "user-id": None if message.user_id is None else message.user_id.encode(),
+            "to": message.to,
+            "correlation-id": message.correlation_id,
+            "content-type": None if message.content_type is None else Symbol(message.content_type),
+            "content-encoding": None if message.content_encoding is None else Symbol(message.content_encoding),
+            "absolute-expiry-time": Timestamp(int(message.expires_at * 1000)),
+        },
+        application_properties={**message.properties, **ack},
     )
 
 
@@ -148,6 +231,15 @@ def feedback_message(records: str, token: str) -> bytes:
             "content-encoding": Symbol("utf-8"),
         },
     )
+
+
+def _key(match: re.Match[str]) -> str:
+    module = match["module"]
+    return unquote(match["device"]) + (f"/{unquote(module)}" if module else "")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _system_properties(system: dict[str, str]) -> dict[str, Any]:

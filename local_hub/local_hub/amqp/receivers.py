@@ -11,21 +11,13 @@ from typing import Protocol
 
 from ..core.errors import HubError
 from ..hub.hub import Hub
+from .client import Wire
 from .connection import Link
 from .nodes import EventSource, event_message, feedback_message, file_notification_message
 
 _BATCH = 100
+_ENOUGH = 512 * 1024
 EPOCH = "com.microsoft:epoch"
-
-
-class Wire(Protocol):
-    """The connection as a receiver uses it."""
-
-    def flush(self) -> None:
-        """Put on the socket what links have sent."""
-
-    async def drained(self) -> None:
-        """Wait until the client has read most of what is on the socket."""
 
 
 class Receiver(Protocol):
@@ -52,6 +44,7 @@ class EventReceiver:
         epoch = link.properties.get(EPOCH)
         self.epoch = epoch if isinstance(epoch, int) else None
         self._position: int | None = None
+        self._at_once = 4
         self._task: asyncio.Task[None] | None = None
         hub.events.listeners[source.partition].add(self.pump)
 
@@ -99,7 +92,10 @@ class EventReceiver:
         if self._position is None:
             self._position = await events.position(partition, self._link.selector)
             return
-        batch = await events.read(partition, self._position, min(self._link.credit, _BATCH))
+        batch = await events.read(partition, self._position, min(self._link.credit, self._at_once))
+        # large events come a few at a time: a client that does not read must not cost much
+        size = sum(len(event.body) for event in batch)
+        self._at_once = min(2 * self._at_once, _BATCH) if size < _ENOUGH else max(self._at_once // 2, 1)
         for event in batch:
             if self._link.credit <= 0:
                 break

@@ -1,50 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AMQP over TLS: sockets, timers, tokens, and which link leads to which node."""
+"""AMQP over TLS: sockets, timers, tokens, and whose link is whose."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
+import math
+import re
 import time
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from ..core.errors import HubError, Unauthorized
+from ..core.errors import HubError, QueueFull, Unauthorized
+from ..core.quota import Operation
+from ..core.sas import SasToken
 from ..hub.hub import Hub
+from ..tls import TlsContext, TlsListener, client_certificates
 from . import nodes
-from .connection import AmqpConnection, IncomingDelivery, IncomingMessage, Link
+from .client import Client, Replies
+from .connection import AmqpConnection, IncomingDelivery, IncomingMessage, Link, Outcome
+from .device import DETACH_FORCED, DeviceClient
 from .frames import FrameError
-from .receivers import EventReceiver, FeedbackReceiver, FileNotificationReceiver, Ownership, Receiver
+from .provisioning import ApplicantClient, registration_of
+from .service import EventHub, ServiceClient
 
 _log = logging.getLogger(__name__)
-_HANDSHAKE_TIMEOUT = 15.0
 _AUTHENTICATION_TIMEOUT = 30.0
-_TOKEN_GRACE = 300.0
-_MAX_QUEUED = 100
+_CLOSING_TIMEOUT = 2.0
+_SERVICE_GRACE = 300.0
+_DEVICE_GRACE = 30.0
 _HIGH_WATER = 1024 * 1024
-_CBS, _MANAGEMENT = "$cbs", "$management"
-_DEVICEBOUND, _FEEDBACK = "messages/devicebound", "messages/servicebound/feedback"
-_FILES = "messages/servicebound/filenotifications"
+_MAX_DEVICES = 200
+_CBS = "$cbs"
+_USER = re.compile(r"(?P<name>.+)@sas\.(?P<root>root\.)?(?P<hub>[^@]+)", re.IGNORECASE)
 
 
 class _Connection(asyncio.Protocol):
-    """One socket; implements `ConnectionHandler` and `Wire`."""
+    """One socket; implements `ConnectionHandler` and `Wire`.
+
+    A service, a device and a whole group of devices behind a gateway look the same until they put tokens. A device's
+    credential is kept, until it ends, for the moment when it attaches a link; a certificate needs no keeping.
+    """
 
     def __init__(self, hub: Hub, server: AmqpServer) -> None:
         self._hub = hub
         self._server = server
-        self._amqp = AmqpConnection(server.container_id, self)
+        self._amqp = AmqpConnection(server.container_id, self, self._login)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._authorized_until = 0.0
-        self._replies: list[Link] = []
-        self._receivers: dict[Link, Receiver] = {}
+        self._service = ServiceClient(hub, self, server.event_hub)
+        self._credentials: dict[str, tuple[str, float]] = {}
+        self._devices: dict[str, DeviceClient] = {}
+        self._applicant: ApplicantClient | None = None
+        self._clients: dict[Link, Client] = {}
+        self._answers = Replies()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writable = asyncio.Event()
         self._writable.set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._began = self._hub.clock()
+        self._timer: asyncio.Handle | None = None
+        self._began = hub.clock()
         self._busy = False
 
     # asyncio.Protocol
@@ -79,11 +93,22 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
+        if self._transport is not None:
+            self._transport.pause_reading()  # who does not read answers asks no more
 
     def resume_writing(self) -> None:
         self._writable.set()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        for device in list(self._devices.values()):
+            device.messages_waiting()
 
     # Wire
+
+    @property
+    def congested(self) -> bool:
+        """Wire."""
+        return not self._writable.is_set()
 
     def flush(self) -> None:
         """Put on the socket what there is."""
@@ -103,6 +128,17 @@ class _Connection(asyncio.Protocol):
         """Wait for the client to read."""
         await self._writable.wait()
 
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wire."""
+
+        async def then_flush() -> None:
+            await work
+            self.flush()
+
+        task = self._loop.create_task(then_flush())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def close(self, reason: str) -> None:
         """Close, and say why in the log."""
         if self._transport is not None and not self._transport.is_closing():
@@ -112,183 +148,227 @@ class _Connection(asyncio.Protocol):
     # ConnectionHandler
 
     def attaching(self, link: Link) -> None:
-        path = nodes.node_path(link.source if link.sends else link.target).lower()
+        path = nodes.node_path(link.source if link.sends else link.target)
         try:
-            self._attach(link, path)
+            if path.lower() == _CBS:
+                link.attach()
+                if link.sends:
+                    self._answers.add(link)
+                return
+            client = self._client(path)
+            self._clients[link] = client
+            client.attach(link, path)
+            if isinstance(client, DeviceClient) and not client.links:
+                client.close_quietly()
+                self._forget(client)
         except HubError as error:
             _log.info("amqp: refused a link to %s: %s", path, error)
-            link.refuse(error.condition, str(error))
+            link.refuse(error.condition, f"{error.code}: {error}")
 
     def received(self, link: Link, message: IncomingMessage, delivery: IncomingDelivery) -> None:
-        path = nodes.node_path(link.target).lower()
-        if path == _CBS or path.endswith(_MANAGEMENT):
-            delivery.accept()
-            # uamqp drops an answer that it reads before the acceptance of its question ("Did not receive send
-            # confirmation for pending operation"), so that the acceptance leaves first.
-            self._loop.call_soon(self._answer, link, message)
-        else:
-            self._start(self._devicebound(message, delivery))
+        client = self._clients.get(link)
+        if client is not None:
+            client.received(link, message, delivery)
+            return
+        delivery.accept()
+        # The acceptance leaves first: see ServiceClient.received.
+        self._loop.call_soon(self._put_token, link, message)
 
     def credited(self, link: Link) -> None:
-        receiver = self._receivers.get(link)
-        if receiver is not None:
-            receiver.pump()
+        client = self._clients.get(link)
+        if client is not None:
+            client.credited(link)
 
-    def settled(self, link: Link, tag: int, accepted: bool) -> None:
-        receiver = self._receivers.get(link)
-        if receiver is not None:
-            receiver.settled(tag, accepted)
+    def settled(self, link: Link, tag: int, outcome: Outcome) -> None:
+        client = self._clients.get(link)
+        if client is not None:
+            client.settled(link, tag, outcome)
 
     def detached(self, link: Link) -> None:
-        if link in self._replies:
-            self._replies.remove(link)
-        receiver = self._receivers.pop(link, None)
-        if receiver is not None:
-            receiver.close()
-            if isinstance(receiver, EventReceiver):
-                self._server.ownership.release(receiver)
+        self._answers.remove(link)
+        client = self._clients.pop(link, None)
+        if client is not None:
+            client.detached(link)
+            if isinstance(client, DeviceClient) and client.ended:
+                self._forget(client)
 
-    def _attach(self, link: Link, path: str) -> None:
-        if path == _CBS:
-            link.attach()
-            if link.sends:
-                self._replies.append(link)
-            return
-        if self._authorized_until <= self._hub.clock():
-            raise Unauthorized("put a token first")
-        if path.endswith(_MANAGEMENT):
-            link.attach()
-            if link.sends:
-                self._replies.append(link)
-        elif link.sends and path == _FEEDBACK:
-            link.attach()
-            self._receivers[link] = FeedbackReceiver(self._hub, link, self)
-        elif link.sends and path == _FILES:
-            link.attach()
-            self._receivers[link] = FileNotificationReceiver(self._hub, link, self)
-        elif link.sends:
-            self._attach_events(link)
-        elif path == _DEVICEBOUND:
-            link.attach()
-        else:
-            link.refuse("amqp:not-found", f"there is nothing at {path}")
+    def _client(self, path: str) -> Client:
+        """Whose node this is."""
+        address, registration = nodes.device_address(path), registration_of(path)
+        if address is not None:
+            return self._device(address[0])
+        if registration is None:
+            return self._service
+        if self._applicant is None:
+            applicant = self._hub.provisioning.admit(*registration, "", self._certificates())
+            self._applicant = ApplicantClient(self._hub, applicant, self)
+        return self._applicant
 
-    def _attach_events(self, link: Link) -> None:
-        source = nodes.event_source(nodes.node_path(link.source), self._server.event_hub)
-        if source is None:
-            link.refuse("amqp:not-found", f"there is nothing at {link.source}")
-            return
-        receiver = EventReceiver(self._hub, link, self, source)
-        if not self._server.ownership.admit(receiver):
-            receiver.close()
-            link.refuse("amqp:link:stolen", "a receiver with a higher epoch reads this partition")
-            return
-        link.attach()
-        self._receivers[link] = receiver
+    def _device(self, key: str) -> DeviceClient:
+        known = self._devices.get(key)
+        if known is not None:
+            return known
+        if len(self._devices) >= _MAX_DEVICES:
+            raise QueueFull(f"a connection serves {_MAX_DEVICES} devices at most")
+        credential, _ = self._credentials.get(key, ("", 0.0))
+        device, until = self._hub.access.device(key, credential, self._certificates())
+        self._hub.meter.admit(Operation.CONNECT)
+        _log.info("amqp: %s connected", key)
+        client = self._devices[key] = DeviceClient(self._hub, device, until, self, self._cut_off)
+        self._schedule()
+        return client
 
-    def _answer(self, link: Link, message: IncomingMessage) -> None:
-        if nodes.node_path(link.target).lower() == _CBS:
-            answer = self._put_token(message)
-        else:
-            answer = nodes.management_answer(message, self._server.event_hub, self._hub.events, self._server.created_ms)
-        self._reply(link, message, answer)
-        self.flush()
+    def _certificates(self) -> list[bytes]:
+        return client_certificates(self._transport) if self._transport else []
 
-    def _put_token(self, message: IncomingMessage) -> bytes:
+    # Credentials
+
+    def _login(self, user: str, password: str) -> bool:
+        """SASL PLAIN: a policy of the hub, a device, or one that registers."""
+        try:
+            registration = registration_of(user)
+            if registration is not None:
+                applicant = self._hub.provisioning.admit(*registration, password, self._certificates())
+                self._applicant = ApplicantClient(self._hub, applicant, self)
+                return True
+            match = _USER.fullmatch(user)
+            if match is None or not self._hub.access.goes_by(match["hub"]):
+                raise Unauthorized(f"the user {user} is none of this hub")
+            if match["root"]:
+                self._admit_service(password, match["name"])
+            else:
+                self._admit_device(match["name"], password)
+        except HubError as error:
+            _log.info("amqp: refused a login: %s", error)
+            return False
+        self._schedule()
+        return True
+
+    def _put_token(self, link: Link, message: IncomingMessage) -> None:
         try:
             if message.properties.get("operation") != "put-token" or not isinstance(message.body, str):
                 raise Unauthorized("only put-token is offered")
-            token = self._hub.access.service(message.body)
+            if SasToken.parse(message.body).policy is not None:
+                self._admit_service(message.body)
+            else:
+                key = nodes.audience_device(str(message.properties.get("name", "")))
+                self._admit_device(key, message.body)
         except HubError as error:
             _log.info("amqp: refused a token: %s", error)
-            return nodes.reply(message, 401, "Unauthorized")
-        self._authorized_until = float(token.expiry)
-        return nodes.reply(message, 202, "Accepted")
-
-    def _reply(self, link: Link, request: IncomingMessage, answer: bytes) -> None:
-        """On the link of the same node in the same session, that of `reply-to` if there are several.
-
-        uamqp asks before it gives credit for the answer, so that credit is no condition: proton holds it back.
-        """
-        node = nodes.node_path(link.target).lower()
-        fitting = [
-            each
-            for each in self._replies
-            if each.session == link.session
-            and nodes.node_path(each.source).lower() == node
-            and each.queued < _MAX_QUEUED
-        ]
-        named = [each for each in fitting if request.reply_to and each.target == request.reply_to]
-        for each in (named or fitting)[:1]:
-            each.send(answer)
-
-    async def _devicebound(self, message: IncomingMessage, delivery: IncomingDelivery) -> None:
-        try:
-            if self._authorized_until <= self._hub.clock():
-                raise Unauthorized("the token has expired")
-            device_id, command = nodes.devicebound(message, self._hub.clock())
-            await self._hub.messages.send(device_id, command)
-        except HubError as error:
-            if self._transport is not None:
-                delivery.reject(error.condition, f"{error.code}: {error}")
+            answer = nodes.reply(message, error.status, str(error))
         else:
-            if self._transport is not None:
-                delivery.accept()
+            # 200 as IoT Hub says it: Node takes nothing else for success, not even 202, the answer of Event Hubs
+            answer = nodes.reply(message, 200, "OK")
+            self._schedule()
+        self._answers.send(link, message, answer)
         self.flush()
 
+    def _admit_service(self, credential: str, policy: str | None = None) -> None:
+        self._service.until = float(self._hub.access.service(credential, policy).expiry)
+
+    def _admit_device(self, key: str, credential: str) -> None:
+        if key not in self._credentials and len(self._credentials) >= _MAX_DEVICES:
+            raise QueueFull(f"a connection serves {_MAX_DEVICES} devices at most")
+        _, until = self._hub.access.device(key, credential)
+        self._credentials[key] = credential, until
+        if key in self._devices:
+            self._devices[key].until = until
+
+    # Ends
+
+    def _cut_off(self, device: DeviceClient, condition: str, reason: str) -> None:
+        """A device is not to go on. If the connection is only for it, that ends; else the others keep it."""
+        links = device.links
+        device.close_quietly()
+        self._forget(device)
+        self._credentials.pop(device.device.id, None)
+        _log.info("amqp: cut %s off: %s", device.device.id, reason)
+        if self._devices or self._credentials or self._service.until:
+            for link in links:
+                link.detach(condition, reason)
+            self.flush()
+        else:
+            self._hang_up("amqp:connection:forced" if condition == DETACH_FORCED else condition, reason)
+
+    def _forget(self, device: DeviceClient) -> None:
+        if self._devices.get(device.device.id) is device:
+            del self._devices[device.device.id]
+
+    def _hang_up(self, condition: str, reason: str) -> None:
+        """Say why before the socket is closed, and do not wait long for the client to say the same."""
+        self._amqp.close(condition, reason)
+        self.flush()
+        self._loop.call_later(_CLOSING_TIMEOUT, self.close, reason)
+
+    def _schedule(self) -> None:
+        """The next deadline may have changed."""
+        if self._timer is not None and self._transport is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_soon(self._tick)
+
     def _tick(self) -> None:
-        if self._hub.clock() > max(self._authorized_until, self._began) + _TOKEN_GRACE:
-            self._amqp.close("amqp:unauthorized-access", "the token has expired")
-        elif not self._authorized_until:
-            self.close("it did not authenticate")
+        deadline = self._expire()
+        if deadline is None:
             return
         now = time.monotonic()
         due = self._amqp.tick(now)
         self.flush()
-        delay = min(max(due - now, 0.05), 60.0) if due else 60.0
-        self._timer = self._loop.call_later(delay, self._tick)
+        delays = [60.0, deadline - self._hub.clock()]
+        if due:
+            delays.append(due - now)
+        self._timer = self._loop.call_later(max(min(delays), 0.05), self._tick)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _expire(self) -> float | None:
+        """Cut off whose time is over. The answer is when to look again, None when the whole connection ends."""
+        now = self._hub.clock()
+        for key, (_, until) in list(self._credentials.items()):
+            if until + _DEVICE_GRACE <= now and key not in self._devices:
+                del self._credentials[key]
+        for device in list(self._devices.values()):
+            if device.until + _DEVICE_GRACE <= now:
+                self._cut_off(device, "amqp:unauthorized-access", "the token has expired")
+        deadlines = [until + _DEVICE_GRACE for _, until in self._credentials.values()]
+        deadlines += [device.until + _DEVICE_GRACE for device in self._devices.values()]
+        if self._service.until:
+            deadlines.append(self._service.until + _SERVICE_GRACE)
+        if self._applicant is not None:
+            deadlines.append(self._applicant.until + _DEVICE_GRACE)
+        if self._certificates():  # judged at each link
+            deadlines.append(math.inf)
+        if deadlines and max(deadlines) > now:
+            return min(each for each in deadlines if each > now)
+        if not deadlines and self._began + _AUTHENTICATION_TIMEOUT > now:
+            return self._began + _AUTHENTICATION_TIMEOUT
+        self._hang_up("amqp:unauthorized-access", "the token has expired" if deadlines else "it has no valid token")
+        return None
 
 
 class AmqpServer:
-    """Listens for services."""
+    """Listens for services and devices."""
 
     def __init__(self, hub: Hub, event_hub: str) -> None:
-        self.event_hub = event_hub
+        self.event_hub = EventHub(event_hub, int(hub.clock() * 1000))
         self.container_id = "local-hub"
-        self.created_ms = int(hub.clock() * 1000)
-        self.ownership = Ownership()
         self.connections: set[_Connection] = set()
         self._hub = hub
-        self._server: asyncio.Server | None = None
+        self._listener: TlsListener | None = None
 
     def connection(self) -> asyncio.Protocol:
         """What serves one connection, whatever carries its bytes."""
         return _Connection(self._hub, self)
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+    async def start(self, host: str, port: int, tls: TlsContext) -> None:
         """Begin to listen.
 
         Raises:
             OSError: the port cannot be had.
         """
-        self._server = await asyncio.get_running_loop().create_server(
-            self.connection,
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=_HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=2.0,
-            backlog=256,
-        )
+        self._listener = TlsListener(self.connection, tls)
+        self._listener.start(host, port)
 
     async def close(self) -> None:
         """Stop listening and cut all connections."""
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         for connection in list(self.connections):
             connection.close("the hub is stopping")

@@ -28,7 +28,7 @@ from ..hub.hub import Hub
 from ..tls import client_certificates
 from .requests import json_object, json_value
 
-PATHS = re.compile(r"/devices/[^/]+(/modules/[^/]+)?/(messages/.*|files(/notifications)?)", re.IGNORECASE)
+PATHS = re.compile(r"/devices/[^/]+(/modules/[^/]+)?/(messages/.*|files(/notifications(/[^/]+)?)?)", re.IGNORECASE)
 _BATCH = "application/vnd.microsoft.iothub.json"
 _APP = "iothub-app-"
 _MAX_HEADERS = 8 * 1024
@@ -79,16 +79,22 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
         return web.Response(status=204)
 
     async def begin_upload(request: web.Request) -> web.Response:
-        device = admitted(request)
-        name, host = (await json_object(request)).get("blobName"), request.headers.get("Host", "")
+        device, body = admitted(request), await json_object(request)
+        name, host = body.get("blobName"), request.headers.get("Host", "")
         if not hub.access.knows(host):  # services are told an address with it
             raise ArgumentInvalid("the Host is not this hub")
         hub.meter.admit(Operation.FILE_UPLOAD)
-        return web.json_response(hub.files.begin(device, name, host))
+        hub.meter.require_messages()
+        answer = hub.files.begin(device, name, host)
+        hub.meter.charge(len(await request.read()))
+        return web.json_response(answer)
 
     async def end_upload(request: web.Request) -> web.Response:
         device = admitted(request)
-        await hub.files.end(device, await json_object(request))
+        hub.meter.require_messages()
+        named = {"correlationId": request.match_info["correlation"]} if "correlation" in request.match_info else {}
+        await hub.files.end(device, named | await json_object(request))
+        hub.meter.charge(len(await request.read()))
         return web.Response(status=204)
 
     device, events = "/devices/{id}", "/messages/{events:(?i:events)}"
@@ -101,6 +107,7 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
         web.post(devicebound + "/{token}/abandon", abandon),
         web.post(device + "/files", begin_upload),
         web.post(device + "/files/notifications", end_upload),
+        web.post(device + "/files/notifications/{correlation}", end_upload),  # Node names the upload here
     )
 
 

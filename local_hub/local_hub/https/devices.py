@@ -50,6 +50,7 @@ def device_routes(hub: Hub) -> Iterable[web.RouteDef]:
 
     return (
         web.get("/devices", list_devices),
+        web.get("/devices/", list_devices),  # as Node's Registry.list asks
         web.post("/devices", bulk),
         web.get("/devices/{id}", get_device),
         web.put("/devices/{id}", put_device),

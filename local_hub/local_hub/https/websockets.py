@@ -3,8 +3,9 @@
 
 A WebSocket is only another pipe: the protocol objects that serve sockets serve it too, behind a transport of this file.
 Paths and subprotocols: azure/iot/device/common/mqtt_transport.py ("/$iothub/websocket", "mqtt") and
-azure/eventhub/_pyamqp/constants.py ("/$servicebus/websocket", "AMQPWSB10"); uamqp asks for the same with a slash at its
-end. Whoever connects proves who he is inside, as on the protocols' own ports.
+azure/eventhub/_pyamqp/constants.py ("/$servicebus/websocket", "AMQPWSB10"). uamqp asks for the latter with a slash at
+its end; the SDKs of Node and C ask for AMQP at "/$iothub/websocket". Whoever connects proves who he is inside, as on
+the protocols' own ports.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
-MQTT_PATH, AMQP_PATH = "/$iothub/websocket", "/$servicebus/websocket"
-PATHS = frozenset((MQTT_PATH, AMQP_PATH, f"{AMQP_PATH}/"))
+IOTHUB_PATH, SERVICEBUS_PATH = "/$iothub/websocket", "/$servicebus/websocket"
+PATHS = frozenset((IOTHUB_PATH, SERVICEBUS_PATH, f"{SERVICEBUS_PATH}/"))
 MAX_MESSAGE = 512 * 1024
+_AMQP = "AMQPWSB10"
 _CLOSING_TIMEOUT = 2.0
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
@@ -33,30 +35,36 @@ class WebSockets:
         self._open: set[WebSocketTransport] = set()
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """One a protocol."""
+        """One a path; the subprotocol says what is spoken there."""
 
-        async def mqtt(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, "mqtt", self._mqtt())
+        async def iothub(request: web.Request) -> web.StreamResponse:
+            return await self._serve(request, {"mqtt": self._mqtt, _AMQP: self._amqp})
 
-        async def amqp(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, "AMQPWSB10", self._amqp())
+        async def servicebus(request: web.Request) -> web.StreamResponse:
+            return await self._serve(request, {_AMQP: self._amqp})
 
-        return web.get(MQTT_PATH, mqtt), web.get(AMQP_PATH, amqp), web.get(f"{AMQP_PATH}/", amqp)
+        return (
+            web.get(IOTHUB_PATH, iothub),
+            web.get(SERVICEBUS_PATH, servicebus),
+            web.get(f"{SERVICEBUS_PATH}/", servicebus),
+        )
 
     async def close(self, application: web.Application) -> None:
         """aiohttp's on_shutdown: end all connections."""
         for transport in list(self._open):
             transport.close()
 
-    async def _serve(self, request: web.Request, subprotocol: str, protocol: asyncio.Protocol) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, spoken: dict[str, ProtocolFactory]) -> web.StreamResponse:
         # No compression: a few bytes on the wire must not become megabytes in memory.
         socket = web.WebSocketResponse(
-            protocols=(subprotocol,), max_msg_size=MAX_MESSAGE, compress=False, timeout=_CLOSING_TIMEOUT
+            protocols=tuple(spoken), max_msg_size=MAX_MESSAGE, compress=False, timeout=_CLOSING_TIMEOUT
         )
         if not socket.can_prepare(request):
             raise web.HTTPUpgradeRequired
         await socket.prepare(request)
-        transport = WebSocketTransport(request, socket, protocol)
+        # a client that names no subprotocol is taken for one of the protocol that the path had first
+        factory = spoken[socket.ws_protocol or next(iter(spoken))]
+        transport = WebSocketTransport(request, socket, factory())
         self._open.add(transport)
         try:
             await transport.run()

@@ -45,15 +45,19 @@ class Access:
         except ValueError:
             return False
 
-    def service(self, credential: str) -> SasToken:
-        """Admit a service.
+    def goes_by(self, name: str) -> bool:
+        """Whether `name` is this hub's: the first part of its host name, as in user@sas.{name}, or all of it."""
+        return any(name.lower() in (host, host.partition(".")[0]) for host in self._names)
+
+    def service(self, credential: str, policy: str | None = None) -> SasToken:
+        """Admit a service; `policy` is who it says it is where the token need not say it.
 
         Raises:
             Unauthorized: not with this token.
         """
         token = SasToken.parse(credential)
-        if token.policy != POLICY:
-            raise Unauthorized(f"the policy {token.policy!r} does not exist")
+        if (token.policy or policy) != POLICY or policy not in (None, POLICY):
+            raise Unauthorized(f"the policy {policy or token.policy!r} does not exist")
         token.verify(self._service_keys, self._clock())
         if token.resource.partition("/")[0] not in self._names:
             raise Unauthorized("the shared access signature is for another hub")

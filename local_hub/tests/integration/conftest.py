@@ -96,6 +96,10 @@ class RunningHub:
             retry_total=0,
         )
 
+    def keep(self, device: Any) -> None:
+        """Shut a device client down at the end."""
+        self._devices.append(device)
+
     def device(self, device_id: str, key: str | None = None) -> IoTHubDeviceClient:
         if key is None:
             key = self.registry().get_device(device_id).authentication.symmetric_key.primary_key

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections of devices over AMQP, with proton as the client, no socket, and a clock that the tests turn."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_hub.amqp.server import AmqpServer
+from local_hub.core.sas import key_bytes, sign
+from local_hub.hub.hub import Hub
+from proton import Connection, Endpoint, Message, Transport
+
+from local_hub.tests.test_mqtt_server import KEY, Line
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Peer:
+    """A client without SASL, as Node's, and the hub's end of its connection."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.line, self.server = Line(), AmqpServer(hub, "local-hub").connection()
+        self.server.connection_made(self.line)
+        self.connection, self.transport = Connection(), Transport(Transport.CLIENT)
+        self.transport.bind(self.connection)
+        self.connection.container = "peer"
+        self.connection.open()
+        self.session = self.connection.session()
+        self.session.open()
+        self.numbers = itertools.count()
+
+    async def talk(self) -> None:
+        """Until neither has anything to say."""
+        for _ in range(20):
+            while (pending := self.transport.pending()) > 0:
+                self.server.data_received(self.transport.peek(pending))
+                self.transport.pop(pending)
+            await asyncio.sleep(0.005)
+            data, self.line.written = self.line.written, b""
+            if data:
+                self.transport.push(data)
+
+    async def attach(self, address: str) -> Any:
+        sender = self.session.sender(f"{address} {next(self.numbers)}")
+        sender.target.address = address
+        sender.source.address = address
+        sender.open()
+        await self.talk()
+        return sender
+
+    async def put_token(self, credential: str) -> None:
+        properties = {"operation": "put-token", "name": "localhost/devices/one"}
+        cbs = await self.attach("$cbs")
+        cbs.delivery("token")
+        cbs.send(Message(body=credential, properties=properties, id="1").encode())
+        cbs.advance()
+        await self.talk()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def hub(tmp_path: Path, clock: Clock) -> Any:
+    def failed(error: Exception) -> None:
+        raise AssertionError(error)
+
+    hub = Hub(tmp_path / "hub.sqlite", KEY, frozenset({"localhost"}), failed, clock)
+    hub.start()
+    keys = {"authentication": {"symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}}
+    await hub.registry.put("one", keys, None)
+    yield hub
+    await hub.close()
+
+
+def token(clock: Clock, lifetime: int) -> str:
+    return sign("localhost/devices/one", key_bytes(KEY) or b"", int(clock.now) + lifetime)
+
+
+async def test_whose_token_ends_is_cut_off_unless_it_puts_a_new_one(hub: Hub, clock: Clock) -> None:
+    peer = Peer(hub)
+    await peer.put_token(token(clock, 60))
+    await peer.attach("/devices/one/messages/events")
+    device = hub.registry.get("one")
+    assert device.connection_state == "Connected"
+    clock.now += 50
+    await peer.put_token(token(clock, 60))
+    clock.now += 50
+    await peer.put_token("SharedAccessSignature sr=x&sig=y&se=1")
+    peer.server._tick()  # type: ignore[attr-defined]
+    await peer.talk()
+    assert device.connection_state == "Connected"
+    clock.now += 100
+    peer.server._tick()  # type: ignore[attr-defined]
+    await peer.talk()
+    assert device.connection_state == "Disconnected"
+    assert peer.connection.state & Endpoint.REMOTE_CLOSED
+    assert peer.connection.remote_condition.name == "amqp:unauthorized-access"
+
+
+async def test_a_device_waits_with_what_is_not_stored_yet(hub: Hub, clock: Clock) -> None:
+    """The hub gives no more credit than it can hold."""
+    peer = Peer(hub)
+    await peer.put_token(token(clock, 60))
+    sender = await peer.attach("/devices/one/messages/events")
+    assert sender.credit == 100
+    stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def append(*event: Any) -> None:
+        await stuck
+
+    hub.events.append = append  # type: ignore[method-assign]
+    for number in range(100):
+        sender.delivery(str(number))
+        sender.send(Message(body=b"x", inferred=True).encode())
+        sender.advance()
+    await peer.talk()
+    assert sender.credit == 0
+    stuck.set_result(None)
+    await peer.talk()
+    assert sender.credit == 100
+
+
+async def test_who_proves_nothing_is_cut_off(hub: Hub, clock: Clock) -> None:
+    peer = Peer(hub)
+    await peer.attach("/devices/one/messages/events")
+    clock.now += 31
+    peer.server._tick()  # type: ignore[attr-defined]
+    await peer.talk()
+    assert peer.connection.state & Endpoint.REMOTE_CLOSED
