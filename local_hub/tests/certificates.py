@@ -49,7 +49,7 @@ def issue(name: str, issuer: Issued | None = None, *, ca: bool = False, days: in
     """A certificate, self-signed unless there is an issuer; valid for `days` from `age_days` ago."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    began = datetime.now(UTC) - timedelta(days=age_days, minutes=5)
+    began = datetime.now(UTC) - timedelta(days=age_days, hours=6)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -22,6 +22,7 @@ from .errors import Unauthorized
 
 _PREFIX = "SharedAccessSignature "
 _MAX_LENGTH = 4096
+_MAX_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,15 @@ class SasToken:
         Raises:
             Unauthorized: it is not a token at all.
         """
-        if len(text) > _MAX_LENGTH or not text.startswith(_PREFIX):
+        # ASCII, since aiohttp makes lone surrogates of other bytes in headers, and those cannot be signed
+        if len(text) > _MAX_LENGTH or not text.startswith(_PREFIX) or not text.isascii():
             raise Unauthorized("the credential is not a shared access signature")
         fields = dict(part.partition("=")[::2] for part in text[len(_PREFIX) :].split("&"))
         try:
-            return cls(fields["sr"], unquote(fields["sig"]), int(fields["se"]), fields.get("skn") or None)
+            signature, expiry = unquote(fields["sig"]), fields["se"]
+            if len(expiry) > _MAX_DIGITS:  # timers take a float
+                raise Unauthorized("the shared access signature is for longer than anything lasts")
+            return cls(fields["sr"], signature, int(expiry), fields.get("skn") or None)
         except (KeyError, ValueError):
             raise Unauthorized("the shared access signature lacks sr, sig or se") from None
 

@@ -6,10 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 from ..core.c2d_queue import Lock, Message, Outcome
+from ..core.compact_json import compact
 from ..core.errors import LockLost
 from ..core.quota import Operation
 from ..core.timestamps import iso
@@ -46,6 +49,7 @@ class Feedback:
         self._waiting: dict[int, JsonObject] = {}
         self._locks: dict[str, _FeedbackLock] = {}
         self._next = 1
+        self._durable = 0
         self.listeners: set[Callable[[], None]] = set()
 
     def load(self) -> None:
@@ -53,6 +57,7 @@ class Feedback:
         for sequence, record in self._store.rows("SELECT sequence, record FROM feedback ORDER BY sequence"):
             self._waiting[sequence] = json.loads(record)
             self._next = sequence + 1
+            self._durable = sequence
 
     def add(self, device: Device, outcome: Outcome) -> list[Statement]:
         """Note an outcome if its sender asked for it; the statements go with the change of the queue."""
@@ -68,7 +73,16 @@ class Feedback:
         }
         sequence, self._next = self._next, self._next + 1
         self._waiting[sequence] = record
+        asyncio.get_running_loop().call_soon(self._await_record, sequence)
         return [("INSERT INTO feedback (sequence, record) VALUES (?, ?)", (sequence, json.dumps(record)))]
+
+    def _await_record(self, sequence: int) -> None:
+        # the store finishes in order: when this is done, so is what was committed in the turn before
+        self._store.commit().add_done_callback(lambda _: self._written(sequence))
+
+    def _written(self, sequence: int) -> None:
+        self._durable = max(self._durable, sequence)
+        self.announce()
 
     def announce(self) -> None:
         """Tell receivers that records wait (call when they are durable)."""
@@ -76,9 +90,12 @@ class Feedback:
             listener()
 
     def take(self) -> tuple[str, list[JsonObject]] | None:
-        """Lock a batch for a minute. None when nothing waits."""
+        """Lock a batch for a minute. None when nothing waits.
+
+        What is not on disk waits too: a service must not hear of a success that a crash takes back.
+        """
         self._release_late_locks()
-        batch = dict(list(self._waiting.items())[:FEEDBACK_BATCH])
+        batch = {key: self._waiting[key] for key in islice(self._waiting, FEEDBACK_BATCH) if key <= self._durable}
         if not batch:
             return None
         for sequence in batch:
@@ -154,11 +171,11 @@ class Messages:
         self._waiting.add(device_id)
         fields = {
             name: value
-            for name, value in asdict(message).items()
-            if name not in ("sequence", "body", "deliveries") and value is not None
+            for name, value in vars(message).items()
+            if name not in ("sequence", "body", "deliveries", "lock") and value is not None
         }
         insert = "INSERT INTO c2d (sequence, device_id, message, body) VALUES (?, ?, ?, ?)"
-        await self._store.commit(*ended, (insert, (message.sequence, device_id, json.dumps(fields), message.body)))
+        await self._store.commit(*ended, (insert, (message.sequence, device_id, compact(fields), message.body)))
         if device.link:
             device.link.messages_waiting()
 
@@ -174,12 +191,19 @@ class Messages:
             self._store.note(*statements)
         return message
 
-    async def complete(self, device: Device, sequence: int) -> None:
-        """The device acknowledged a message."""
-        outcome = device.queue.complete(sequence)
-        if outcome is not None:
-            await self._store.commit(*self._ended(device, [outcome]))
-            self._feedback.announce()
+    def complete(self, device: Device, sequence: int) -> Coroutine[Any, Any, None]:
+        """The device acknowledged a message: it is off the queue at once, and durably so when the coroutine ends."""
+        return self._conclude(device, device.queue.complete(sequence))
+
+    def reject(self, device: Device, sequence: int) -> Coroutine[Any, Any, None]:
+        """The device does not want a message; as `complete`."""
+        return self._conclude(device, device.queue.reject(sequence))
+
+    def abandon(self, device: Device, sequence: int) -> None:
+        """The device cannot take a message now: it is delivered again."""
+        device.queue.abandon(sequence)
+        if device.link:
+            device.link.messages_waiting()
 
     async def settle(self, device: Device, token: str, verdict: str) -> None:
         """Over HTTPS: "complete", "reject" or "abandon" the message with this lock.
@@ -191,11 +215,11 @@ class Messages:
         if sequence is None:
             raise LockLost("the message is not locked by this token")
         if verdict == "abandon":
-            device.queue.abandon(sequence)
-            return
-        outcome = device.queue.reject(sequence) if verdict == "reject" else device.queue.complete(sequence)
-        await self._store.commit(*self._ended(device, [outcome] if outcome else []))
-        self._feedback.announce()
+            self.abandon(device, sequence)
+        elif verdict == "reject":
+            await self.reject(device, sequence)
+        else:
+            await self.complete(device, sequence)
 
     async def purge(self, device_id: str) -> int:
         """REST DELETE /devices/{id}/commands."""
@@ -219,6 +243,11 @@ class Messages:
             if statements:
                 await self._store.commit(*statements)
                 self._feedback.announce()
+
+    async def _conclude(self, device: Device, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            await self._store.commit(*self._ended(device, [outcome]))
+            self._feedback.announce()
 
     def _expire(self, device: Device) -> list[Statement]:
         return self._ended(device, device.queue.expire(self._clock()))

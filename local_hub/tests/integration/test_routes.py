@@ -17,8 +17,8 @@ Eventually = Callable[..., Any]
 @contextmanager
 def reading(hub: Any) -> Iterator[list[Any]]:
     client, events = hub.consumer(), []
-    options = {"on_event": lambda partition, event: events.append(event), "starting_position": "-1"}
-    thread = threading.Thread(target=client.receive, kwargs=options, daemon=True)
+    options = {"on_event_batch": lambda partition, batch: events.extend(batch), "starting_position": "-1"}
+    thread = threading.Thread(target=client.receive_batch, kwargs=options, daemon=True)
     thread.start()
     try:
         yield events
