@@ -155,6 +155,11 @@ conformance: setup ## Microsoft's end-to-end tests against the local hub, a chec
 	@scripts/packages packages-conformance.apt
 	scripts/conformance-iothub
 
+.PHONY: conformance-node
+conformance-node: setup ## Microsoft's SDKs for Node against the local hub
+	@scripts/packages packages-node.apt
+	python tests/conformance/node_clients.py
+
 .PHONY: molecule
 molecule: setup ## The roles in real containers with systemd (podman)
 	scripts/molecule
