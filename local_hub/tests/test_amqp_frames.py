@@ -134,6 +134,16 @@ def test_frames_of_batches_are_told_apart(size: int) -> None:
     assert got == [(data[:8], False), *frames]
 
 
+def test_what_comes_on_a_channel_after_its_end_is_dropped() -> None:
+    def on(channel: int, code: int) -> bytes:
+        return frame(Described(code, []))[:6] + channel.to_bytes(2) + frame(Described(code, []))[8:]
+
+    late = [on(2, 0x15), on(2, 0x13)]
+    kept = [on(2, 0x11), on(3, 0x11), on(2, 0x17), on(3, 0x15), on(2, 0x18), on(2, 0x11), on(2, 0x15)]
+    data = b"AMQP\x00\x01\x00\x00" + b"".join([*kept[:3], *late, *kept[3:]])
+    assert [each for each, _ in FrameReader().feed(data)][1:] == kept
+
+
 @given(st.binary(max_size=200))
 def test_a_frame_reader_never_fails_otherwise(data: bytes) -> None:
     try:

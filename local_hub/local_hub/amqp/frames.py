@@ -24,7 +24,7 @@ BATCH = 0x80013700
 
 _SASL_MECHANISMS, _SASL_INIT, _SASL_OUTCOME = 0x40, 0x41, 0x44
 _OK, _AUTH = 0, 1
-_TRANSFER = 0x14
+_BEGIN, _TRANSFER, _END, _CLOSE = 0x11, 0x14, 0x17, 0x18
 _MAX_SASL_FRAME = 8192
 Login = Callable[[str, str], bool]
 """Whether a user may come in with a password."""
@@ -107,9 +107,13 @@ class FrameReader:
         self._header_seen = False
         self._batches: set[tuple[int, int]] = set()
         self._unfinished: set[tuple[int, int]] = set()
+        self._ended: set[int] = set()
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, bool]]:
         """Take bytes; give the frames that are complete. The protocol's header passes as if it were one.
+
+        A client that has ended a session has nothing more to say on its channel (2.7.8). @azure/event-hubs settles
+        what was on its way all the same, for which proton would end the connection: such frames are dropped.
 
         Raises:
             FrameError: there are no frames in this.
@@ -123,8 +127,21 @@ class FrameReader:
                 return
             frame = bytes(self._buffer[:size])
             del self._buffer[:size]
-            yield frame, self._header_seen and self._in_batch(frame)
-            self._header_seen = True
+            if not self._header_seen:
+                self._header_seen = True
+                yield frame, False
+            elif not self._is_late(frame):
+                yield frame, self._in_batch(frame)
+
+    def _is_late(self, frame: bytes) -> bool:
+        channel, performative = int.from_bytes(frame[6:8]), _performative(frame)
+        if performative == _BEGIN:
+            self._ended.discard(channel)
+        elif channel in self._ended:
+            return performative not in (None, _CLOSE)
+        elif performative == _END:
+            self._ended.add(channel)
+        return False
 
     def _in_batch(self, frame: bytes) -> bool:
         fields = _transfer_fields(frame)
@@ -138,6 +155,14 @@ class FrameReader:
         more, aborted = (len(fields) > each and fields[each] in (b"\x41", b"\x56\x01") for each in (5, 9))
         (self._unfinished.add if more and not aborted else self._unfinished.discard)(link)
         return link in self._batches
+
+
+def _performative(frame: bytes) -> int | None:
+    """Which it is by its code; None for heartbeats and for descriptors that are no numbers."""
+    body = frame[4 * frame[4] :]
+    if body[:2] == b"\0\x53" and len(body) > 2:
+        return body[2]
+    return int.from_bytes(body[2:10]) if body[:2] == b"\0\x80" else None
 
 
 def pad_performatives(data: bytes) -> bytes:
