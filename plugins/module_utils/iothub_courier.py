@@ -16,7 +16,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .iothub_connection import HubAddress
+from .iothub_connection import HubAddress, no_token
 from .iothub_errors import HubError, without_signatures, worded
 from .iothub_patience import Patience
 from .iothub_trust import diagnose
@@ -119,16 +119,20 @@ class Courier:
             time.sleep(0.001)  # uamqp does not wait by itself and would eat a core
 
     def _client(self) -> t.Any:
-        from azure.iot.hub.iothub_amqp_client import IoTHubAmqpClientSharedAccessKeyAuth
+        from azure.core.exceptions import AzureError
 
-        address = self._address
-        client = IoTHubAmqpClientSharedAccessKeyAuth(address.netloc, address.policy, address.key).amqp_client
+        try:
+            client = self._address.send_client()
+        except AzureError as error:
+            raise no_token(_DOING, error) from None
         client._keep_alive_interval = 0  # its thread would delay close() by a second, and this link never idles
         return client
 
     def _refused(self) -> HubError:
-        happened = f"the hub {self._address.host} refused the key of policy {self._address.policy}"
-        return HubError(worded(_DOING, happened, "check connection_string; the policy needs ServiceConnect"))
+        caller = self._address.caller()
+        happened = f"the hub {self._address.host} refused {caller.proof}"
+        needs = "" if self._address.credential else "; the policy needs ServiceConnect"
+        return HubError(worded(_DOING, happened, f"{caller.check}{needs}"))
 
     def _lost(self, error: Exception) -> str:
         """Word a broken connection; refused rights end the whole operation."""

@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 import secrets
 import typing as t
 from dataclasses import dataclass, field
 
+from .iothub_batch import attempts, in_parallel, named, raise_fatal
 from .iothub_bucket import bucket
-from .iothub_engine import ALREADY_THERE, NOT_THERE, Hub
+from .iothub_engine import ALREADY_THERE, BULK, NOT_THERE, Hub
 from .iothub_errors import HubError, worded
 from .iothub_patch import Document, patched, touched
-from .iothub_twins import TwinPatch, Twins, in_parallel, tags_of
+from .iothub_quota import Estimate, Operation
+from .iothub_twins import TwinPatch, Twins, tags_of
 
 # https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-identity-registry#device-identity-properties
 _ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
@@ -54,35 +57,45 @@ def wanted(devices: list[dict[str, t.Any]], bucket_tag: bool) -> list[Wanted]:
 class Devices:
     """Makes identities present or absent, a hundred a call."""
 
-    def __init__(self, hub: Hub, check_mode: bool, return_keys: bool = False) -> None:
+    def __init__(self, hub: Hub, check_mode: bool, return_keys: bool = False, estimate: Estimate | None = None) -> None:
         self._hub = hub
         self._check_mode = check_mode
         self._return_keys = return_keys
+        self._estimate = estimate or Estimate()
         self._keys: dict[str, str] = {}  # primary keys of devices created here
+        self._failed: dict[str, HubError] = {}  # devices for which it did not work, with the reason
 
     # ---- present ----
 
     def present(self, devices: list[Wanted]) -> dict[str, t.Any]:
         """Create what is missing, change what differs; return ``changed``, ``devices`` and ``diff``."""
         by_id = {device.id: device for device in devices}
-        twins = Twins(self._hub).differing(list(by_id), lambda name, twin: _differs(by_id[name], twin))
+        reader = Twins(self._hub, self._estimate)
+        twins = reader.differing(list(by_id), lambda name, twin: _differs(by_id[name], twin))
         new = [device for device in devices if device.id not in twins]
+        self._estimate.add(Operation.REGISTRY, math.ceil(len(new) / BULK))
         if new and not self._check_mode:
             twins.update(self._create(new))
         new = [device for device in new if device.id not in twins]
         changed = [device for device in devices if device.id in twins and _differs(device, twins[device.id])]
+        for device in changed:
+            self._count(device, twins[device.id])
         if not self._check_mode:
-            in_parallel(lambda device: self._change(device, twins[device.id]), changed)
+            outcomes = attempts(lambda device: self._change(device, twins[device.id]), changed)
+            pairs = zip(changed, outcomes, strict=True)
+            self._failed.update((device.id, error) for device, error in pairs if isinstance(error, HubError))
         states = {device.id: "unchanged" for device in devices}
         states.update({device.id: "changed" for device in changed})
         states.update({device.id: "created" for device in new})
-        return self._result(states, _diff_present(states, by_id, twins))
+        states.update(dict.fromkeys(self._failed, "failed"))
+        changed_any = any(state in ("created", "changed") for state in states.values())
+        return self._result(states, _diff_present(states, by_id, twins), changed_any)
 
     def _create(self, devices: list[Wanted]) -> dict[str, Document]:
         """Create identities with their tags; return the twins of those that were there after all."""
         failed = self._hub.bulk("create devices", [self._creation(device) for device in devices])
         there = [name for name, code in failed.items() if code in ALREADY_THERE]  # the query's index lagged
-        self._report("create devices", {name: code for name, code in failed.items() if code not in ALREADY_THERE})
+        self._refuse("create", {name: code for name, code in failed.items() if code not in ALREADY_THERE})
         for name in there:
             self._keys.pop(name, None)
         return Twins(self._hub).fresh(there)
@@ -104,11 +117,16 @@ class Devices:
             self._keys[device.id] = primary
         return document
 
+    def _count(self, device: Wanted, twin: Document) -> None:
+        """Count what a change costs: a patch of the twin, and reading and writing the identity for its status."""
+        self._estimate.add(Operation.TWIN_UPDATE, bool(device.patch().against(twin)))
+        self._estimate.add(Operation.REGISTRY, 2 * _other_status(device, twin))
+
     def _change(self, device: Wanted, twin: Document) -> None:
         patch = device.patch().against(twin)
         if patch:
             self._hub.patch_twin(device.id, patch)
-        if device.status and twin.get("status") != device.status:
+        if _other_status(device, twin):
             identity = self._hub.identity(device.id)
             if identity is None:
                 raise HubError(worded(f"update device '{device.id}'", "somebody deleted it meanwhile", "run again"))
@@ -120,59 +138,73 @@ class Devices:
     def absent(self, devices: list[Wanted]) -> dict[str, t.Any]:
         """Delete those that exist; return ``changed``, ``devices`` and ``diff``."""
         ids = [device.id for device in devices]
-        twins = Twins(self._hub).differing(ids, lambda _id, twin: True)
+        twins = Twins(self._hub, self._estimate).differing(ids, lambda _id, twin: True)
         there = [name for name in ids if name in twins]
+        self._estimate.add(Operation.REGISTRY, math.ceil(len(there) / BULK))
         if there and not self._check_mode:
             failed = self._hub.bulk("delete devices", [{"id": name, "importMode": "delete"} for name in there])
-            self._report("delete devices", {name: code for name, code in failed.items() if code not in NOT_THERE})
-        before = {name: _shown(twins[name]) for name in there}
-        after: Document = {name: {} for name in there}
-        result = self._result(dict.fromkeys(ids, "absent"), {"before": before, "after": after})
-        return {**result, "changed": bool(there)}
+            self._refuse("delete", {name: code for name, code in failed.items() if code not in NOT_THERE})
+        gone = [name for name in there if name not in self._failed]
+        before = {name: _shown(twins[name]) for name in gone}
+        after: Document = {name: {} for name in gone}
+        return self._result(dict.fromkeys(ids, "absent"), {"before": before, "after": after}, bool(gone))
 
     # ---- results ----
 
-    def _result(self, states: dict[str, str], diff: dict[str, Document]) -> dict[str, t.Any]:
-        devices: list[dict[str, t.Any]] = [{"id": name, "state": state} for name, state in states.items()]
+    def _result(self, states: dict[str, str], diff: dict[str, Document], changed: bool) -> dict[str, t.Any]:
+        states = {**states, **dict.fromkeys(self._failed, "failed")}
+        devices: list[dict[str, t.Any]] = [
+            {"id": name, "state": state, **({"error": str(self._failed[name])} if name in self._failed else {})}
+            for name, state in states.items()
+        ]
         if self._return_keys:
-            self._add_keys([device for device in devices if device["state"] != "absent"])
-        changed = any(state in ("created", "changed") for state in states.values())
-        return {"changed": changed, "devices": devices, "diff": diff}
+            self._add_keys([device for device in devices if device["state"] not in ("absent", "failed")])
+        result = {"changed": changed, "devices": devices, "diff": diff, **self._estimate.result()}
+        raise_fatal(self._failed.values(), result)
+        if self._failed:
+            errors = [str(error) for error in self._failed.values()]
+            raise HubError(f"{len(errors)} of {len(devices)} devices were not made so: {named(errors)}", result)
+        return result
 
     def _add_keys(self, devices: list[dict[str, t.Any]]) -> None:
         """Add ``connection_string`` to results; None for a device without a symmetric key, or not yet created."""
         unknown = [device["id"] for device in devices if device["id"] not in self._keys]
         if self._check_mode:
             unknown = [device["id"] for device in devices if device["state"] != "created"]
-        self._keys.update(self._read_keys(unknown))
+        self._keys.update(primary_keys(self._hub, unknown, self._estimate))
         for device in devices:
             key = self._keys.get(device["id"])
             device["connection_string"] = self._hub.address.device_string(device["id"], key) if key else None
 
-    def _read_keys(self, ids: list[str]) -> dict[str, str]:
-        """Read primary keys: many by one list call, the others one by one (registry calls are the scarcest)."""
-        found: dict[str, Document] = {}
-        if len(ids) > _DIRECT:
-            found = {identity["deviceId"]: identity for identity in self._hub.identities(_LISTED)}
-        missing = [name for name in ids if name not in found]
-        found.update(
-            (identity["deviceId"], identity) for identity in in_parallel(self._hub.identity, missing) if identity
-        )
-        keys = {name: _primary(found[name]) for name in ids if name in found}
-        return {name: key for name, key in keys.items() if key}
-
-    def _report(self, doing: str, failed: dict[str, str]) -> None:
-        """Raise one error for the devices that a bulk call refused."""
-        if failed:
-            named = ", ".join(f"'{name}' ({code})" for name, code in list(failed.items())[:10])
-            happened = f"the hub {self._hub.address.netloc} refused {len(failed)}: {named}"
-            raise HubError(worded(doing, happened, "the others are done; correct these and run again"))
+    def _refuse(self, verb: str, failed: dict[str, str]) -> None:
+        """Note the devices that a bulk call refused."""
+        for name, code in failed.items():
+            happened = f"{self._hub.address.caller().service} refused it ({code})"
+            self._failed[name] = HubError(worded(f"{verb} device '{name}'", happened, "correct this and run again"))
 
 
 def _differs(device: Wanted, twin: Document | None) -> bool:
     if twin is None:
         return True
-    return bool(device.patch().against(twin)) or (device.status is not None and twin.get("status") != device.status)
+    return bool(device.patch().against(twin)) or _other_status(device, twin)
+
+
+def _other_status(device: Wanted, twin: Document) -> bool:
+    return device.status is not None and twin.get("status") != device.status
+
+
+def primary_keys(hub: Hub, ids: list[str], estimate: Estimate | None = None) -> dict[str, str]:
+    """Read primary keys: many by one list call, the others one by one (registry calls are the scarcest)."""
+    estimate = estimate or Estimate()
+    found: dict[str, Document] = {}
+    if len(ids) > _DIRECT:
+        found = {identity["deviceId"]: identity for identity in hub.identities(_LISTED)}
+        estimate.add(Operation.REGISTRY)
+    missing = [name for name in ids if name not in found]
+    estimate.add(Operation.REGISTRY, len(missing))
+    found.update((identity["deviceId"], identity) for identity in in_parallel(hub.identity, missing) if identity)
+    keys = {name: _primary(found[name]) for name in ids if name in found}
+    return {name: key for name, key in keys.items() if key}
 
 
 def _primary(identity: Document) -> str | None:

@@ -6,59 +6,29 @@
 
 Why JSON and not the SDK's models: ``query_iot_hub`` squeezes every row into a Twin and so loses the columns of
 ``SELECT COUNT() AS n``, and models drop fields they do not know. The SDK's generated client hands out the raw answer
-when asked; that is what is used here.
-
-The SDK's own retries are switched off: they know no deadline and would sleep for as long as a Retry-After says.
+when asked; that is what is used here. How a call is repeated and its errors are worded: iothub_rest.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 import typing as t
 
-from .iothub_connection import HubAddress
 from .iothub_courier import Courier, Message
-from .iothub_errors import HubError, Refusal, read_refusal, worded
+from .iothub_errors import HubError, read_refusal
 from .iothub_patch import Document
-from .iothub_patience import Patience
-from .iothub_trust import diagnose
+from .iothub_rest import Rest, quoted_path
 
 BULK = 100  # devices a bulk call may carry
 PAGE = 100  # rows asked for in a page of a query
-_CONNECT = 10.0  # seconds to wait for a TCP connection
 
 # what bulk_registry answers for these, as name (today) or number (older hubs)
 ALREADY_THERE = frozenset({"DeviceAlreadyExists", "409001"})
 NOT_THERE = frozenset({"DeviceNotFound", "404001"})
 
-Answer = t.TypeVar("Answer", dict[str, t.Any], list[Document])
 
-
-class Hub:
+class Hub(Rest):
     """What the modules need of a hub. Every method raises HubError, worded, and nothing else of the hub's."""
-
-    def __init__(self, address: HubAddress, patience: Patience, ca_file: str | None = None) -> None:
-        """Prepare; nothing is sent yet. Raises ImportError if azure-iot-hub is missing."""
-        from azure.iot.hub.auth import ConnectionStringAuthentication
-        from azure.iot.hub.protocol.iot_hub_gateway_service_ap_is import IotHubGatewayServiceAPIs
-        from msrest import exceptions
-
-        _silence()
-        self.address = address
-        self._patience = patience
-        self._ca_file = ca_file
-        self._foreign: t.Any = exceptions
-        self._rest = IotHubGatewayServiceAPIs(
-            ConnectionStringAuthentication(address.service_string()), f"https://{address.netloc}"
-        )
-        self._rest.config.keep_alive = True  # one TLS connection for all calls
-        self._rest.config.retry_policy.retries = 0
-        self._rest.config.retry_policy.policy.status_forcelist = ()
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._rest.close()
 
     # ---- twins ----
 
@@ -99,6 +69,10 @@ class Hub:
         """Return identities with their keys, the first ``top`` (1000 at most) in the hub's order."""
         return self._list("list the devices", self._rest.devices.get_devices, top)
 
+    def module_identities(self, device: str) -> list[Document]:
+        """Return the identities of a device's modules with their keys."""
+        return self._list(f"list the modules of device '{device}'", self._rest.modules.get_modules_on_device, device)
+
     def put_identity(self, identity: Document) -> Document:
         """Write a whole identity back, as read and changed; raises Changed if it was written in between."""
         doing = f"update device '{identity['deviceId']}'"
@@ -110,7 +84,13 @@ class Hub:
         """Run registry operations (ExportImportDevice documents) and return the failed: ``{id: code or sentence}``."""
         failed: dict[str, str] = {}
         for start in range(0, len(operations), BULK):
-            failed.update(self._bulk(doing, operations[start : start + BULK]))
+            try:
+                failed.update(self._bulk(doing, operations[start : start + BULK]))
+            except HubError as error:
+                if start == 0:
+                    raise
+                failed.update((operation["id"], str(error)) for operation in operations[start:])
+                break
         return failed
 
     def _bulk(self, doing: str, operations: list[Document]) -> dict[str, str]:
@@ -157,77 +137,36 @@ class Hub:
 
         return Courier(self.address, self._patience, self._ca_file, check_key).send(messages)
 
-    # ---- one call ----
+    # ---- direct methods ----
 
-    def _call(self, doing: str, operation: t.Any, *arguments: t.Any) -> Document:
-        """Run an operation and return its document."""
-        return self._json(doing, self._answer(doing, operation, *arguments), dict)
+    def invoke(self, device: str, module: str | None, method: Document) -> Document:
+        """Call a direct method of a device or module, never twice; return ``{"status": ..., "payload": ...}``."""
+        where = f"device '{device}'" if module is None else f"module '{module}' of device '{device}'"
+        doing = f"call method '{method['methodName']}' of {where}"
+        if module is None:
+            return self._call(doing, self._rest.devices.invoke_method, device, method, once=True)
+        return self._call(doing, self._rest.modules.invoke_method, device, module, method, once=True)
 
-    def _find(self, doing: str, operation: t.Any, *arguments: t.Any) -> Document | None:
-        """Run an operation and return its document, or None if the hub answers 404."""
-        raw = self._answer(doing, operation, *arguments, missing=True)
-        return None if raw is None else self._json(doing, raw, dict)
+    # ---- jobs ----
 
-    def _list(self, doing: str, operation: t.Any, *arguments: t.Any) -> list[Document]:
-        """Run an operation and return its list of documents."""
-        return self._json(doing, self._answer(doing, operation, *arguments), list)
+    def job(self, name: str) -> Document | None:
+        """Return a scheduled job, or None."""
+        return self._find(f"read job '{name}'", self._rest.jobs.get_scheduled_job, name)
 
-    def _answer(self, doing: str, operation: t.Any, *arguments: t.Any, missing: bool = False) -> t.Any:
-        """Run an operation until it is answered for good; return the SDK's raw answer."""
-        attempt = 1
-        while True:
-            left = self._patience.left()
-            self._rest.config.connection.timeout = (min(_CONNECT, max(1.0, left)), max(1.0, left))
-            try:
-                return operation(*arguments, raw=True)
-            except self._foreign.HttpOperationError as error:
-                refusal = read_refusal(error.response.status_code, error.response.text, error.response.headers)
-                if missing and refusal.status == 404:
-                    return None
-                problem, passing, asked = self._refused(doing, refusal), refusal.passing, refusal.retry_after
-            except self._foreign.ClientRequestError as error:
-                problem, passing, asked = *self._unreachable(doing, error), None
-            except (self._foreign.DeserializationError, ValueError):
-                raise self._gibberish(doing) from None
-            if not (passing and self._patience.pause(attempt, asked)):
-                raise problem from None
-            attempt += 1
+    def jobs(self, kind: str | None = None, status: str | None = None) -> list[Document]:
+        """Return the scheduled jobs; the SDK's own operation does not read what Azure answers."""
+        given = {"jobType": kind, "jobStatus": status}
+        query = {key: value for key, value in given.items() if value is not None}
+        return list(self.pages("list the jobs", "GET", "/jobs/v2/query", **query))
 
-    def _json(self, doing: str, raw: t.Any, kind: type[Answer]) -> Answer:
-        """Return the body of an answer, which must be of ``kind``; no body is an empty one."""
-        if not raw.response.content:
-            return kind()
-        try:
-            body = raw.response.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, kind):
-            raise self._gibberish(doing)
-        return body
+    def put_job(self, job: Document) -> Document:
+        """Create a scheduled job; a job never changes."""
+        name = job["jobId"]
+        return self._call(f"create job '{name}'", self.request("PUT", f"/jobs/v2/{quoted_path(name)}", job))
 
-    def _refused(self, doing: str, refusal: Refusal) -> HubError:
-        return refusal.error(doing, self.address.netloc, self.address.policy)
-
-    def _gibberish(self, doing: str) -> HubError:
-        return HubError(worded(doing, f"{self.address.netloc} answers, but not as an IoT hub does", "check HostName"))
-
-    def _unreachable(self, doing: str, error: Exception) -> tuple[HubError, bool]:
-        """Word a connection failure; the second value says whether it may pass by itself."""
-        seconds = min(_CONNECT, max(1.0, self._patience.left()))
-        trouble = diagnose(self.address.host, self.address.port, self._ca_file, seconds)
-        if trouble:
-            return HubError(worded(doing, trouble)), False
-        inner = getattr(error, "inner_exception", None)
-        happened = f"the connection to the hub {self.address.netloc} broke ({type(inner or error).__name__})"
-        return HubError(worded(doing, happened, "run again; raise timeout if the hub is slow")), True
-
-
-def _silence() -> None:
-    """Keep the libraries' chatter off stderr, where Ansible would show it; uamqp logs each reconnect as an error."""
-    for name in ("uamqp", "azure", "msrest", "urllib3"):
-        logger = logging.getLogger(name)
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
+    def cancel_job(self, name: str) -> Document:
+        """Cancel a scheduled job."""
+        return self._call(f"cancel job '{name}'", self._rest.jobs.cancel_scheduled_job, name)
 
 
 def utc_milliseconds(seconds_from_now: int) -> int:

@@ -22,34 +22,66 @@ _SIGNATURE = re.compile(r"(sig=|SharedAccessKey=)[^&;\s\"']+", re.IGNORECASE)
 # Statuses that pass by themselves: waiting and asking again is right
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
-# error code of the hub, or status -> (what happened, what to do); {host} and {policy} are filled in.
+# error code of the hub, or status -> (what happened, what to do); what stands in braces is a field of Caller
 # Codes: https://learn.microsoft.com/azure/iot-hub/iot-hub-troubleshoot-error-403002-iothubquotaexceeded and siblings
 _REFUSALS: dict[str | int, tuple[str, str]] = {
-    "IotHubQuotaExceeded": ("the hub {host} has used up its messages of the day", "wait until 00:00 UTC or add units"),
+    "IotHubQuotaExceeded": ("{service} has used up its messages of the day", "wait until 00:00 UTC or add units"),
     "ConfigurationCountLimitExceeded": (
-        "the hub {host} holds as many configurations as its tier allows",
+        "{service} holds as many configurations as its tier allows",
         "remove old ones with iotops.fleet.iothub_configuration and state=absent",
     ),
-    "TooManyDevices": ("the hub {host} holds as many devices as its tier allows", "remove devices or add units"),
-    401: ("the hub {host} refused the key of policy {policy}", "check connection_string"),
-    403: ("the hub {host} forbids it to policy {policy}", "use a policy that has this right"),
-    404: ("the hub {host} does not know it", "check the id"),
-    409: ("it exists already on the hub {host}", "run again to compare with what is there"),
-    412: ("somebody else changed it on the hub {host} in the meantime", "run again"),
-    413: ("it is larger than the hub {host} takes", "make it smaller"),
-    429: ("the hub {host} is throttling", "raise timeout, ask for less, or add units"),
+    "JobQuotaExceeded": (
+        "{service} has as many jobs under way as its tier allows",
+        "wait for one of them, or cancel one with iotops.fleet.iothub_job and state=cancelled",
+    ),
+    "TooManyDevices": ("{service} holds as many devices as its tier allows", "remove devices or add units"),
+    401: ("{service} refused {proof}", "{check}"),
+    403: ("{service} forbids it to {name}", "{rights}"),
+    404: ("{service} does not know it", "check the id"),
+    409: ("it exists already on {service}", "run again to compare with what is there"),
+    412: ("somebody else changed it on {service} in the meantime", "run again"),
+    413: ("it is larger than {service} takes", "make it smaller"),
+    429: ("{service} is throttling", "raise timeout, ask for less, or add units"),
 }
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks whom, in the words of an error.
+
+    :param service: for example ``the hub NAME.azure-devices.net``
+    :param name: for example ``policy iothubowner``
+    :param proof: what the service refuses with 401, for example ``the key of policy iothubowner``
+    :param check: what to look at then, for example ``check connection_string``
+    :param rights: what to do about a right that is missing (403)
+    """
+
+    service: str
+    name: str
+    proof: str
+    check: str
+    rights: str
 
 
 class HubError(Exception):
     """Something could not be done on the hub; the text says what happened, to what, and what to do.
 
-    ``result`` is what had been done nevertheless, in the shape of the module's return values.
+    ``result`` is what had been done nevertheless, in the shape of the module's return values; ``refusal`` is the hub's
+    own answer, if it gave one.
     """
 
-    def __init__(self, message: str, result: dict[str, t.Any] | None = None) -> None:
+    def __init__(self, message: str, result: dict[str, t.Any] | None = None, refusal: Refusal | None = None) -> None:
         super().__init__(message)
         self.result = result or {}
+        self.refusal = refusal
+
+
+class Unreachable(HubError):
+    """There is no way to the hub at all: no network, no trust, no token."""
+
+
+class Broken(HubError):
+    """The connection broke in the middle of it: what was asked may have been done, or not."""
 
 
 class Changed(HubError):
@@ -86,18 +118,24 @@ class Refusal:
         """Whether the same request may succeed a little later."""
         return self.status in _PASSING
 
-    def error(self, doing: str, host: str, policy: str) -> HubError:
-        """Word the refusal of ``doing`` by ``host``."""
+    def error(self, doing: str, caller: Caller) -> HubError:
+        """Word the refusal of what ``caller`` asked for."""
         known = _REFUSALS.get(self.code) or _REFUSALS.get(self.status)
         said = self.text.rstrip(". ")
         if known is None:
-            happened = f"the hub {host} answered {self.status} {self.code}".rstrip()
+            happened = f"{{service}} answered {self.status} {self.code}".rstrip()
             known = (f"{happened}: {said}" if said else happened, "try again later" if self.passing else "")
         elif said and self.status != 401:  # a 401's sentence only repeats the token's audience
             known = (f"{known[0]} ({said})", known[1])
-        happened, advice = (part.replace("{host}", host).replace("{policy}", policy) for part in known)
+        happened, advice = (_filled(part, caller) for part in known)
         kind = Changed if self.status == 412 else HubError
-        return kind(without_signatures(worded(doing, happened, advice)))
+        return kind(without_signatures(worded(doing, happened, advice)), refusal=self)
+
+
+def _filled(text: str, caller: Caller) -> str:
+    for name, value in vars(caller).items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 def read_refusal(status: int, body: str, headers: t.Mapping[str, str]) -> Refusal:

@@ -11,9 +11,11 @@ import typing as t
 import uuid
 from dataclasses import dataclass
 
+from .iothub_batch import judge
 from .iothub_courier import Message
 from .iothub_engine import Hub, utc_milliseconds
 from .iothub_errors import HubError
+from .iothub_quota import Estimate, Operation
 from .iothub_twins import Twins, existing
 
 # https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-c2d#cloud-to-device-configuration-options
@@ -61,19 +63,22 @@ class Letter:
 class Post:
     """Sends a letter to devices and reports on each."""
 
-    def __init__(self, hub: Hub, check_mode: bool, fail_on: str) -> None:
+    def __init__(self, hub: Hub, check_mode: bool, fail_on: str, estimate: Estimate | None = None) -> None:
         self._hub = hub
         self._check_mode = check_mode
         self._fail_on = fail_on
+        self._estimate = estimate or Estimate()
 
     def send(self, ids: list[str], letter: Letter) -> dict[str, t.Any]:
         """Return ``changed`` and ``devices``; raise HubError, with them, if too many failed for ``fail_on``."""
         letter.check()
         ids = list(dict.fromkeys(ids))
+        self._estimate.add(Operation.C2D, len(ids))
         answers = self._rehearse(ids) if self._check_mode else self._hub.send([letter.to(device) for device in ids])
         devices = [{"id": name, "sent": answers[name] is None, "error": answers[name]} for name in ids]
-        result = {"changed": any(device["sent"] for device in devices), "devices": devices}
-        self._judge(result)
+        changed = any(device["sent"] for device in devices)
+        result = {"changed": changed, "devices": devices, **self._estimate.result()}
+        judge(result, [error for error in answers.values() if error], self._fail_on, "get the message")
         return result
 
     def _rehearse(self, ids: list[str]) -> dict[str, str | None]:
@@ -82,15 +87,6 @@ class Post:
         found.update(Twins(self._hub).fresh([name for name in ids if name not in found]))
         advice = "create it with iotops.fleet.iothub_device"
         return {name: None if name in found else f"device '{name}' is not registered; {advice}" for name in ids}
-
-    def _judge(self, result: dict[str, t.Any]) -> None:
-        failed = [device for device in result["devices"] if not device["sent"]]
-        enough = {"any": bool(failed), "all": bool(failed) and len(failed) == len(result["devices"]), "none": False}
-        if enough[self._fail_on]:
-            named = "; ".join(device["error"] for device in failed[:10])
-            more = f"; and {len(failed) - 10} more" if len(failed) > 10 else ""
-            total = len(result["devices"])
-            raise HubError(f"{len(failed)} of {total} devices did not get the message: {named}{more}", result)
 
 
 def _text(value: t.Any) -> str:

@@ -8,63 +8,74 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from .iothub_connection import parse
+from .iothub_connection import HUB, PROVISIONING, Service, address
 from .iothub_engine import Hub
 from .iothub_errors import HubError
-from .iothub_patience import Patience
-from .iothub_trust import trusting
+from .iothub_provisioning import ProvisioningService
+from .iothub_quota import SKUS
+from .iothub_session import Engine, session
 
 Result = dict[str, t.Any]
+Specification = dict[str, dict[str, t.Any]]
 
 
-def options(**own: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
-    """Return a module's argument_spec: the options of the fragment iotops.fleet.iothub and its own."""
+def options(variable: str = "IOTHUB", /, **own: dict[str, t.Any]) -> Specification:
+    """Return a module's argument_spec: the options of the fragment iotops.fleet.iothub and its own.
+
+    :param variable: what the names of the environment variables of the connection begin with
+    """
+    secret = {"type": "str", "no_log": True}
     return {
-        "connection_string": {
-            "type": "str",
-            "required": True,
-            "no_log": True,
-            "fallback": (env_fallback, ["IOTHUB_CONNECTION_STRING"]),
-        },
+        "connection_string": {**secret, "fallback": (env_fallback, [f"{variable}_CONNECTION_STRING"])},
+        "hostname": {"type": "str"},
+        "policy_name": {"type": "str"},
+        "policy_key": {**secret, "fallback": (env_fallback, [f"{variable}_POLICY_KEY"])},
+        "auth": {"type": "str", "choices": ["key", "identity"], "default": "key"},
         "ca_file": {"type": "path", "fallback": (env_fallback, ["IOTHUB_CA_FILE"])},
         "timeout": {"type": "int", "default": 60},
         **own,
     }
 
 
+def sku_options() -> Specification:
+    """Return the options of the fragment iotops.fleet.iothub.sku."""
+    return {"sku": {"type": "str", "choices": list(SKUS)}, "units": {"type": "int", "default": 1}}
+
+
 def run(module: AnsibleModule, work: t.Callable[[Hub], Result]) -> t.NoReturn:
     """Do the module's work on its hub and exit: the result, or the one worded error."""
+    _run(module, HUB, Hub, work)
+
+
+def run_provisioning(module: AnsibleModule, work: t.Callable[[ProvisioningService], Result]) -> t.NoReturn:
+    """Do the module's work on its provisioning service and exit: the result, or the one worded error."""
+    _run(module, PROVISIONING, ProvisioningService, work)
+
+
+def _run(
+    module: AnsibleModule, service: Service, engine: type[Engine], work: t.Callable[[Engine], Result]
+) -> t.NoReturn:
     try:
-        result = _result(module, work)
+        result = _result(module, service, engine, work)
     except HubError as error:
         message, rest = str(error), error.result
     else:
         module.exit_json(**result)
     # outside the except block: ansible-core would append the chain of causes to the message
-    module.fail_json(msg=message, **rest)
+    module.fail_json(msg=message, **_without_diff(module, rest))
     raise SystemExit(1)  # never reached; fail_json has no type to say so
 
 
-def _result(module: AnsibleModule, work: t.Callable[[Hub], Result]) -> Result:
-    if module.params["timeout"] < 1:
-        raise HubError(f"timeout is {module.params['timeout']} s; it must be 1 s or more")
-    address = parse(module.params["connection_string"])
-    module.no_log_values.add(address.key)
-    ca_file = module.params["ca_file"]
-    with trusting(ca_file):
-        try:
-            hub = Hub(address, Patience(module.params["timeout"]), ca_file)
-        except ImportError as error:
-            # azure-iot-hub 2.7 imports six without requiring it: name the module that is really missing
-            raise HubError(f"{missing_required_lib('azure-iot-hub')} ({error})") from None
-        try:
-            return _without_diff(module, work(hub))
-        except HubError as error:
-            raise HubError(address.redact(str(error)), error.result) from None
-        finally:
-            hub.close()
+def _result(
+    module: AnsibleModule, service: Service, engine: type[Engine], work: t.Callable[[Engine], Result]
+) -> Result:
+    where = address(module.params, service)
+    if where.key:
+        module.no_log_values.add(where.key)
+    with session(engine, where, module.params["timeout"], module.params["ca_file"]) as connected:
+        return _without_diff(module, work(connected))
 
 
 def _without_diff(module: AnsibleModule, result: Result) -> Result:

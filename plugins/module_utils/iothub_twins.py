@@ -7,26 +7,17 @@
 from __future__ import annotations
 
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from .iothub_batch import attempts, in_parallel, named, raise_fatal
 from .iothub_engine import Hub
 from .iothub_errors import HubError, worded
 from .iothub_patch import Document, difference, patched, touched, without_system
+from .iothub_quota import Estimate, Operation
 
 _DIRECT = 20  # up to so many twins are read one by one: current to the millisecond, and not from the query's quota
 _IDS = 100  # ids in one IN list
 _SQL = 4000  # characters of ids in one IN list: a hub refuses very long queries
-_PARALLEL = 8
-
-Work = t.TypeVar("Work")
-Done = t.TypeVar("Done")
-
-
-def in_parallel(work: t.Callable[[Work], Done], items: t.Iterable[Work]) -> list[Done]:
-    """Do the same for many items, a few at a time, in order; the first error ends it."""
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        return list(pool.map(work, items))
 
 
 def quoted(text: str) -> str:
@@ -58,20 +49,36 @@ def existing(hub: Hub, ids: list[str], columns: str = "*") -> dict[str, Document
     return rows
 
 
+def matching(hub: Hub, condition: str, columns: str = "*") -> list[Document]:
+    """Return rows of the devices that fulfil a target condition; ``*`` is all of them."""
+    where = "" if condition.strip() == "*" else f" WHERE {condition}"
+    return list(hub.query(f"SELECT {columns} FROM devices{where}"))  # noqa: S608 - the condition is the user's query
+
+
+def chosen_ids(hub: Hub, ids: list[str] | None, condition: str | None) -> list[str]:
+    """Return the ids that are given, or else those of the devices that fulfil the target condition, sorted."""
+    if ids is not None:
+        return ids
+    return sorted(row["deviceId"] for row in matching(hub, condition or "*", "deviceId"))
+
+
 class Twins:
     """Reads the twins of a list of devices, few directly, many by queries."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, estimate: Estimate | None = None) -> None:
         self._hub = hub
+        self._estimate = estimate or Estimate()
 
     def read(self, ids: list[str]) -> dict[str, Document]:
         """Return the twins of those that exist."""
         if len(ids) <= _DIRECT:
             return self.fresh(ids)
+        self._estimate.add(Operation.QUERY, len(list(chunks(ids))))
         return existing(self._hub, ids)
 
     def fresh(self, ids: list[str]) -> dict[str, Document]:
         """Return the twins of those that exist, none older than this call."""
+        self._estimate.add(Operation.TWIN_READ, len(ids))
         twins = zip(ids, in_parallel(self._hub.twin, ids), strict=True)
         return {device: twin for device, twin in twins if twin is not None}
 
@@ -116,40 +123,60 @@ def desired_of(twin: Document) -> Document:
 class TwinPatcher:
     """Brings the twins of devices to hold given tags and desired properties."""
 
-    def __init__(self, hub: Hub, check_mode: bool) -> None:
+    def __init__(self, hub: Hub, check_mode: bool, estimate: Estimate | None = None) -> None:
         self._hub = hub
         self._check_mode = check_mode
+        self._estimate = estimate or Estimate()
 
     def apply(self, ids: list[str], patch: TwinPatch) -> dict[str, t.Any]:
-        """Patch what differs; return the module's ``changed``, ``devices`` and ``diff``.
+        """Patch what differs; return the module's ``changed``, ``devices``, ``diff`` and ``estimated_seconds``.
 
         Nothing is written if one of the devices does not exist.
         """
         ids = list(dict.fromkeys(ids))
-        twins = Twins(self._hub).differing(ids, lambda _id, twin: twin is None or bool(patch.against(twin)))
+        twins = self._twins(ids, patch)
         self._refuse_missing([device for device in ids if device not in twins])
         changes = {device: patch.against(twins[device]) for device in ids}
-        if not self._check_mode:
-            in_parallel(lambda item: self._hub.patch_twin(*item), [item for item in changes.items() if item[1]])
-        return {
-            "changed": any(changes.values()),
-            "devices": [_told(device, changes[device]) for device in ids],
-            "diff": _diff(twins, changes),
+        differing = [item for item in changes.items() if item[1]]
+        self._estimate.add(Operation.TWIN_UPDATE, len(differing))
+        failed = {} if self._check_mode else self._write(differing)
+        done = {device: {} if device in failed else change for device, change in changes.items()}
+        result = {
+            "changed": any(done.values()),
+            "devices": [_told(device, changes[device], failed.get(device)) for device in ids],
+            "diff": _diff(twins, done),
+            **self._estimate.result(),
         }
+        raise_fatal(failed.values(), result)
+        if failed:
+            errors = [str(error) for error in failed.values()]
+            raise HubError(f"{len(failed)} of {len(ids)} twins were not patched: {named(errors)}", result)
+        return result
+
+    def _write(self, changes: list[tuple[str, Document]]) -> dict[str, HubError]:
+        """Patch; return the errors of those that failed."""
+        outcomes = attempts(lambda change: self._hub.patch_twin(*change), changes)
+        pairs = zip(changes, outcomes, strict=True)
+        return {device: outcome for (device, _patch), outcome in pairs if isinstance(outcome, HubError)}
+
+    def _twins(self, ids: list[str], patch: TwinPatch) -> dict[str, Document]:
+        twins = Twins(self._hub, self._estimate)
+        return twins.differing(ids, lambda _id, twin: twin is None or bool(patch.against(twin)))
 
     def _refuse_missing(self, missing: list[str]) -> None:
         if missing:
-            named = ", ".join(f"'{device}'" for device in missing[:10]) + (", ..." if len(missing) > 10 else "")
+            names = ", ".join(f"'{device}'" for device in missing[:10]) + (", ..." if len(missing) > 10 else "")
             happened = (
-                f"{len(missing)} of the devices are not registered on the hub {self._hub.address.netloc}: {named}"
+                f"{len(missing)} of the devices are not registered on the hub {self._hub.address.netloc}: {names}"
             )
             raise HubError(worded("patch twins", happened, "create them with iotops.fleet.iothub_device"))
 
 
-def _told(device: str, change: Document) -> dict[str, t.Any]:
+def _told(device: str, change: Document, error: HubError | None) -> dict[str, t.Any]:
     return {
         "id": device,
-        "state": "changed" if change else "unchanged",
+        "state": "failed" if error else "changed" if change else "unchanged",
+        **({"error": str(error)} if error else {}),
         "patch": {"tags": change.get("tags", {}), "desired": change.get("properties", {}).get("desired", {})},
     }
 

@@ -17,6 +17,7 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
   - iotops.fleet.attributes.actiongroup_iothub
 attributes:
@@ -102,8 +103,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 devices:
-  description: The devices, in the order given.
-  returned: success
+  description: The devices, in the order given. Also returned when the task fails because of some of them.
+  returned: always
   type: list
   elements: dict
   contains:
@@ -112,15 +113,24 @@ devices:
       type: str
       sample: fridge-0001
     state:
-      description: What became of it, V(created), V(changed), V(unchanged) or V(absent).
+      description: What became of it, V(created), V(changed), V(unchanged), V(absent) or V(failed).
       type: str
       sample: created
+    error:
+      description: Why it could not be done, and what to do.
+      returned: state is V(failed)
+      type: str
     connection_string:
       description:
         - What the device connects with, without the port that the hub's own connection string may have. B(A secret.)
         - Null for a device without a symmetric key, and in check mode for one that does not exist yet.
       returned: O(return_keys=true) and O(state=present)
       type: str
+estimated_seconds:
+  description: How long the throttles of a hub of this O(sku) make the batch last, in check mode too. 0 for a short one.
+  returned: O(sku) is given
+  type: int
+  sample: 0
 """
 
 import typing as t
@@ -129,7 +139,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.iothub_devices import Devices, wanted
 from ..module_utils.iothub_engine import Hub
-from ..module_utils.iothub_module import Result, options, run
+from ..module_utils.iothub_module import Result, options, run, sku_options
+from ..module_utils.iothub_quota import Estimate
 
 
 def main() -> t.NoReturn:
@@ -145,12 +156,14 @@ def main() -> t.NoReturn:
             state={"type": "str", "choices": ["present", "absent"], "default": "present"},
             bucket_tag={"type": "bool", "default": True},
             return_keys={"type": "bool", "default": False, "no_log": False},
+            **sku_options(),
         ),
         supports_check_mode=True,
     )
 
     def work(hub: Hub) -> Result:
-        devices = Devices(hub, module.check_mode, module.params["return_keys"])
+        estimate = Estimate(module.params["sku"], module.params["units"])
+        devices = Devices(hub, module.check_mode, module.params["return_keys"], estimate)
         wishes = wanted(module.params["devices"], module.params["bucket_tag"])
         return devices.present(wishes) if module.params["state"] == "present" else devices.absent(wishes)
 

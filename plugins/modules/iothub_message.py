@@ -18,6 +18,7 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
   - iotops.fleet.attributes.actiongroup_iothub
 attributes:
@@ -36,7 +37,11 @@ options:
     description: Ids of the devices. An empty list is fine and changes nothing.
     type: list
     elements: str
-    required: true
+  target_condition:
+    description:
+      - Which devices, a condition on tags and reported properties as in M(iotops.fleet.iothub_configuration). C(*) is
+        all. Give this or O(devices).
+    type: str
   body:
     description: A dictionary or list, sent as JSON, or a string, sent as it is. 64 KiB at most.
     type: raw
@@ -107,6 +112,11 @@ devices:
       description: Why not, and what to do. Null if it was sent.
       type: str
       sample: device 'fridge-0009' is not registered; create it with iotops.fleet.iothub_device
+estimated_seconds:
+  description: How long the throttles of a hub of this O(sku) make the batch last, in check mode too. 0 for a short one.
+  returned: O(sku) is given
+  type: int
+  sample: 0
 """
 
 import typing as t
@@ -115,28 +125,37 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.iothub_engine import Hub
 from ..module_utils.iothub_messages import Letter, Post
-from ..module_utils.iothub_module import Result, options, run
+from ..module_utils.iothub_module import Result, options, run, sku_options
+from ..module_utils.iothub_quota import Estimate
+from ..module_utils.iothub_twins import chosen_ids
 
 
 def main() -> t.NoReturn:
     """Read the options, send, exit."""
     module = AnsibleModule(
         argument_spec=options(
-            devices={"type": "list", "elements": "str", "required": True},
+            devices={"type": "list", "elements": "str"},
+            target_condition={"type": "str"},
             body={"type": "raw", "required": True},
             properties={"type": "dict", "default": {}},
             message_id={"type": "str"},
             ack={"type": "str", "choices": ["none", "positive", "negative", "full"], "default": "none"},
             ttl={"type": "int"},
             fail_on={"type": "str", "choices": ["any", "all", "none"], "default": "any"},
+            **sku_options(),
         ),
+        mutually_exclusive=[("devices", "target_condition")],
+        required_one_of=[("devices", "target_condition")],
         supports_check_mode=True,
     )
 
     def work(hub: Hub) -> Result:
+        estimate = Estimate(module.params["sku"], module.params["units"])
         fields = ("body", "properties", "message_id", "ack", "ttl")
         letter = Letter(**{name: module.params[name] for name in fields})
-        return Post(hub, module.check_mode, module.params["fail_on"]).send(module.params["devices"], letter)
+        post = Post(hub, module.check_mode, module.params["fail_on"], estimate)
+        letter.check()
+        return post.send(chosen_ids(hub, module.params["devices"], module.params["target_condition"]), letter)
 
     run(module, work)
 

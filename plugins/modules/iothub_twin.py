@@ -17,6 +17,7 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
   - iotops.fleet.attributes.actiongroup_iothub
 attributes:
@@ -31,7 +32,11 @@ options:
     description: Ids of the devices. The same change is made to each.
     type: list
     elements: str
-    required: true
+  target_condition:
+    description:
+      - Which devices, a condition on tags and reported properties as in M(iotops.fleet.iothub_configuration). C(*) is
+        all. Give this or O(devices).
+    type: str
   tags:
     description: Tags to merge (JSON merge patch). A null deletes, what is not named stays.
     type: dict
@@ -52,6 +57,12 @@ EXAMPLES = r"""
     tags:
       ring: beta
 
+- name: Widen the beta ring by a model
+  iotops.fleet.iothub_twin:
+    target_condition: tags.model = 'cool-60'
+    tags:
+      ring: beta
+
 - name: Ask one refrigerator for a diagnosis, and withdraw an old request
   iotops.fleet.iothub_twin:
     devices: [fridge-0001]
@@ -63,8 +74,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 devices:
-  description: The devices, in the order given.
-  returned: success
+  description: The devices, in the order given. Also returned when the task fails because of some of them.
+  returned: always
   type: list
   elements: dict
   contains:
@@ -73,9 +84,13 @@ devices:
       type: str
       sample: fridge-0001
     state:
-      description: Whether the twin differed, V(changed) or V(unchanged).
+      description: What became of the twin, V(changed), V(unchanged) or V(failed).
       type: str
       sample: changed
+    error:
+      description: Why it could not be done, and what to do.
+      returned: state is V(failed)
+      type: str
     patch:
       description: What was (or in check mode would be) merged, the smallest patch that does it.
       type: dict
@@ -87,6 +102,11 @@ devices:
           description: Part of O(desired) that differed.
           type: dict
       sample: {tags: {ring: beta}, desired: {}}
+estimated_seconds:
+  description: How long the throttles of a hub of this O(sku) make the batch last, in check mode too. 0 for a short one.
+  returned: O(sku) is given
+  type: int
+  sample: 0
 """
 
 import typing as t
@@ -94,24 +114,31 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.iothub_engine import Hub
-from ..module_utils.iothub_module import Result, options, run
-from ..module_utils.iothub_twins import TwinPatch, TwinPatcher
+from ..module_utils.iothub_module import Result, options, run, sku_options
+from ..module_utils.iothub_quota import Estimate
+from ..module_utils.iothub_twins import TwinPatch, TwinPatcher, chosen_ids
 
 
 def main() -> t.NoReturn:
     """Read the options, patch the twins, exit."""
     module = AnsibleModule(
         argument_spec=options(
-            devices={"type": "list", "elements": "str", "required": True},
+            devices={"type": "list", "elements": "str"},
+            target_condition={"type": "str"},
             tags={"type": "dict", "default": {}},
             desired={"type": "dict", "default": {}},
+            **sku_options(),
         ),
+        mutually_exclusive=[("devices", "target_condition")],
+        required_one_of=[("devices", "target_condition")],
         supports_check_mode=True,
     )
 
     def work(hub: Hub) -> Result:
+        estimate = Estimate(module.params["sku"], module.params["units"])
         patch = TwinPatch(module.params["tags"], module.params["desired"])
-        return TwinPatcher(hub, module.check_mode).apply(module.params["devices"], patch)
+        ids = chosen_ids(hub, module.params["devices"], module.params["target_condition"])
+        return TwinPatcher(hub, module.check_mode, estimate).apply(ids, patch)
 
     run(module, work)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -48,15 +49,13 @@ class LocalHub:
         return self.connection_string.partition("SharedAccessKey=")[2]
 
 
-@pytest.fixture(scope="session")
-def local_hub(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[LocalHub]:
-    """Serve a hub on a loopback address of its own until the tests are over."""
-    pytest.importorskip("local_hub")
-    folder = tmp_path_factory.mktemp("hub")
+@contextlib.contextmanager
+def serving(folder: Path, *options: str) -> t.Iterator[LocalHub]:
+    """Serve a hub on a loopback address of its own, with options of ``local-hub serve``."""
     host = next(address for address in _ADDRESSES if _free(address, _AMQPS) and _free(address, _MQTTS))
     place = ["--data", str(folder / "data"), "--host", host, "--hostname", host, "--https-port", str(_any_port(host))]
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen([*_COMMAND, "serve", *place], stdout=log, stderr=log)
+        server = subprocess.Popen([*_COMMAND, "serve", *place, *options], stdout=log, stderr=log)
     try:
         _await(server, place, folder / "log")
         printed = subprocess.run([*_COMMAND, "env", *place, "--format", "json"], check=True, capture_output=True)
@@ -66,19 +65,65 @@ def local_hub(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[LocalHub]:
         server.wait(timeout=10)
 
 
+@pytest.fixture(scope="session")
+def local_hub(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[LocalHub]:
+    """Serve a hub until the tests are over."""
+    pytest.importorskip("local_hub")
+    with serving(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture
+def small_hub(tmp_path: Path) -> t.Iterator[LocalHub]:
+    """Serve a hub with the limits of the free tier, for one test."""
+    pytest.importorskip("local_hub")
+    (tmp_path / "small").mkdir()
+    with serving(tmp_path / "small", "--sku", "F1") as hub:
+        yield hub
+
+
+@pytest.fixture
+def connect(local_hub: LocalHub) -> t.Iterator[t.Callable[..., t.Any]]:
+    """Connect devices with azure-iot-device: ``connect(connection_string, answer)`` answers direct methods."""
+    from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, MethodResponse
+
+    clients: list[t.Any] = []
+
+    def connected(text: str, answer: t.Callable[[str, t.Any], tuple[int, t.Any]] | None = None) -> t.Any:
+        kind = IoTHubModuleClient if "ModuleId=" in text else IoTHubDeviceClient
+        client = kind.create_from_connection_string(text, server_verification_cert=Path(local_hub.ca_file).read_text())
+        clients.append(client)
+
+        def respond(call: t.Any) -> None:
+            assert answer is not None
+            client.send_method_response(
+                MethodResponse.create_from_method_request(call, *answer(call.name, call.payload))
+            )
+
+        client.connect()
+        if answer is not None:
+            client.on_method_request_received = respond
+        return client
+
+    yield connected
+    for client in clients:
+        client.shutdown()
+
+
 class Runner(t.Protocol):
     """Runs a module in this process: ``run_module("iothub_device", devices=[...])`` returns what it prints."""
 
-    def __call__(self, module: str, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]: ...
+    def __call__(self, module: str, /, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]: ...
 
 
 @pytest.fixture
 def run_module(local_hub: LocalHub, capfd: pytest.CaptureFixture[str]) -> Runner:
     """Run modules against the local hub; whatever they print, the C library's words included, must hold no secret."""
 
-    def runner(module: str, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
+    def runner(module: str, /, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         arguments = {"connection_string": local_hub.connection_string, "ca_file": local_hub.ca_file, **options}
         arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
+        arguments = {name: value for name, value in arguments.items() if value is not None}
         main = importlib.import_module(f"ansible_collections.iotops.fleet.plugins.modules.{module}").main
         capfd.readouterr()
         with patch_module_args(arguments), pytest.raises(SystemExit):

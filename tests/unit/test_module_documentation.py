@@ -74,3 +74,29 @@ def test_examples_and_returned_values_can_be_read(module: str) -> None:
     assert any(f"iotops.fleet.{module}" in task for task in tasks)
     for name, value in yaml.safe_load(plugin.RETURN).items():
         assert {"description", "returned", "type"} <= set(value), name
+
+
+@pytest.mark.parametrize("group", ["iothub", "provisioning"])
+def test_a_group_of_defaults_has_the_modules_that_say_so(group: str) -> None:
+    runtime = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())
+    assert runtime["action_groups"][group] == [name for name in MODULES if f"iotops.fleet.{group}" in memberships(name)]
+
+
+def memberships(module: str) -> list[str]:
+    plugin = importlib.import_module(f"ansible_collections.iotops.fleet.plugins.modules.{module}")
+    told = yaml.safe_load(plugin.DOCUMENTATION)
+    if "iotops.fleet.attributes.actiongroup_iothub" in told.get("extends_documentation_fragment", []):
+        return ["iotops.fleet.iothub"]
+    groups: list[str] = told.get("attributes", {}).get("action_group", {}).get("membership", [])
+    return groups
+
+
+def test_the_example_of_the_inventory_has_options_that_there_are() -> None:
+    plugin = importlib.import_module("ansible_collections.iotops.fleet.plugins.inventory.iothub")
+    own = yaml.safe_load(plugin.DOCUMENTATION)["options"]
+    of_fragments = {"strict", "compose", "groups", "keyed_groups", "cache", "cache_plugin", "cache_connection",
+                    "cache_timeout"}  # fmt: skip
+    assert set(yaml.safe_load(plugin.EXAMPLES)) <= set(own) | of_fragments
+    for name, option in own.items():
+        assert option["description"], name
+        assert option["type"], name

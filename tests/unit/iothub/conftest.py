@@ -19,6 +19,7 @@ from ansible.module_utils.testing import patch_module_args
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode adds no test folder
 from hub_simulator import CONNECTION_STRING, KEY, HubSimulator
+from provisioning_simulator import ProvisioningSimulator
 
 PACKAGE = "ansible_collections.iotops.fleet.plugins"
 
@@ -41,7 +42,7 @@ class Clock:
 class Runner(t.Protocol):
     """Runs a module: ``run("iothub_device", check=True, devices=[...])`` returns its result."""
 
-    def __call__(self, module: str, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]: ...
+    def __call__(self, module: str, /, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]: ...
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     patience = importlib.import_module(f"{PACKAGE}.module_utils.iothub_patience").Patience
     monkeypatch.setattr(
-        f"{PACKAGE}.module_utils.iothub_module.Patience",
+        f"{PACKAGE}.module_utils.iothub_session.Patience",
         lambda seconds: patience(seconds, now=clock.now, sleep=clock.sleep),
     )
     return clock
@@ -60,16 +61,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def hub(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> HubSimulator:
     """Put a simulated hub where the network is."""
     simulator = HubSimulator()
-
-    def send(_adapter: t.Any, request: requests.PreparedRequest, **_options: t.Any) -> requests.Response:
-        body: t.Any = request.body or b""
-        sent = requests.structures.CaseInsensitiveDict({name: str(value) for name, value in request.headers.items()})
-        status, headers, document = simulator.handle(
-            request.method or "", request.url or "", sent, body.encode() if isinstance(body, str) else body
-        )
-        return _response(request, status, headers, document)
-
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    _answer(monkeypatch, simulator)
     courier = f"{PACKAGE}.module_utils.iothub_courier"
     monkeypatch.setattr(f"{courier}.Courier._client", lambda _courier: simulator.link())
     monkeypatch.setattr(f"{courier}.diagnose", lambda *_where: None)
@@ -77,16 +69,25 @@ def hub(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> HubSimulator:
 
 
 @pytest.fixture
+def provisioning(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> ProvisioningSimulator:
+    """Put a simulated provisioning service where the network is."""
+    simulator = ProvisioningSimulator()
+    _answer(monkeypatch, simulator)
+    return simulator
+
+
+@pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Runner:
     """Run a module's main with arguments and return the JSON it prints, which must hold no secret."""
-    for name in ("IOTHUB_CONNECTION_STRING", "IOTHUB_CA_FILE"):
+    for name in ("IOTHUB_CONNECTION_STRING", "IOTHUB_CA_FILE", "IOTHUB_POLICY_KEY", "IOTDPS_CONNECTION_STRING"):
         monkeypatch.delenv(name, raising=False)
 
-    def runner(module: str, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
+    def runner(module: str, /, *, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         arguments = {"connection_string": CONNECTION_STRING, **options}
+        arguments = {name: value for name, value in arguments.items() if value is not None}
         main = importlib.import_module(f"{PACKAGE}.modules.{module}").main
         capsys.readouterr()
-        arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
+        arguments = {"_ansible_check_mode": check, "_ansible_diff": True, **arguments}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             main()
         out, err = capsys.readouterr()
@@ -97,6 +98,20 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return t.cast("dict[str, t.Any]", json.loads(out))
 
     return runner
+
+
+def _answer(monkeypatch: pytest.MonkeyPatch, simulator: HubSimulator | ProvisioningSimulator) -> None:
+    """Let a simulator answer all HTTP requests."""
+
+    def send(_adapter: t.Any, request: requests.PreparedRequest, **_options: t.Any) -> requests.Response:
+        body: t.Any = request.body or b""
+        sent = requests.structures.CaseInsensitiveDict({name: str(value) for name, value in request.headers.items()})
+        status, headers, document = simulator.handle(
+            request.method or "", request.url or "", sent, body.encode() if isinstance(body, str) else body
+        )
+        return _response(request, status, headers, document)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
 
 
 def _response(

@@ -113,7 +113,7 @@ def test_a_broken_connection_is_tried_again(run: t.Any, hub: HubSimulator, monke
 
     monkeypatch.setattr(hub, "handle", breaking)
     monkeypatch.setattr(
-        "ansible_collections.iotops.fleet.plugins.module_utils.iothub_engine.diagnose", lambda *_where: None
+        "ansible_collections.iotops.fleet.plugins.module_utils.iothub_rest.diagnose", lambda *_where: None
     )
     assert run("iothub_query_info", **QUERY)["rows"] == []
 

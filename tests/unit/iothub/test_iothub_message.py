@@ -41,6 +41,13 @@ def test_sends_one_message_to_each_over_one_connection(run: t.Any, hub: HubSimul
     assert abs(message.properties.absolute_expiry_time / 1000 - time.time() - 600) < 10
 
 
+def test_each_run_sends_again(run: t.Any, hub: HubSimulator) -> None:
+    hub.add_device("f1")
+    for _ in range(2):
+        assert send(run, ["f1"])["changed"]
+    assert len(hub.queues["f1"]) == 2
+
+
 def test_a_string_is_sent_as_it_is(run: t.Any, hub: HubSimulator) -> None:
     hub.add_device("f1")
     send(run, ["f1"], body="wake up")
