@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
+import services
+from services import exposure, main_pid, refused, within
 
 SERVICES = {"fridge-agent": "fridge-agent", "fridge-app": "fridge-app"}
-
-
-def main_pid(host: Any, service: str) -> str:
-    return str(host.check_output(f"systemctl show -p MainPID --value {service}"))
+# what `systemd-analyze security` said when this was written
+EXPOSURE_MAX = {"fridge-agent": 1.5, "fridge-app": 1.3}
 
 
 def kitchen(host: Any, command: str) -> Any:
@@ -24,24 +23,9 @@ def kitchen(host: Any, command: str) -> Any:
     )
 
 
-def within(seconds: float, check: Any) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return True
-        time.sleep(0.5)
-    return False
-
-
 def as_service(host: Any, service: str, command: str) -> Any:
     """Run `command` in the mount namespace and with the user of the running service."""
-    pid, user = main_pid(host, service), SERVICES[service]
-    return host.run(f"nsenter --mount --target {pid} -- runuser -u {user} -- sh -c '{command}'")
-
-
-def refused(result: Any) -> bool:
-    """Refused by the kernel, and not failed for some other reason."""
-    return result.rc != 0 and ("Read-only file system" in result.stderr or "Permission denied" in result.stderr)
+    return services.as_service(host, service, SERVICES[service], command)
 
 
 def test_pid_1_is_systemd(host: Any) -> None:
@@ -81,6 +65,11 @@ def test_the_sandbox_is_enforced_by_the_kernel(host: Any, service: str) -> None:
     assert int(status["CapBnd"], 16) == 0
     assert int(status["CapEff"], 16) == 0
     assert status["Seccomp"].strip() == "2"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_exposed_no_more_than_it_was(host: Any, service: str) -> None:
+    assert exposure(host, service) <= EXPOSURE_MAX[service]
 
 
 @pytest.mark.parametrize("service", SERVICES)
