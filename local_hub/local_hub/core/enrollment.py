@@ -30,7 +30,9 @@ SYMMETRIC_KEY, X509 = "symmetricKey", "x509"
 _REGISTRATION_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9])?")
 _GROUP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9])?")
 _MAX_CERTIFICATE = 16 * 1024
-_KEPT = ("capabilities", "initialTwin", "reprovisionPolicy", "optionalDeviceInformation", "allocationPolicy")
+_KEPT = (
+    "capabilities", "initialTwin", "reprovisionPolicy", "optionalDeviceInformation", "allocationPolicy", "iotHubs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
