@@ -102,7 +102,7 @@ class FileServer(ABC):
 
 
 def temporary(name: str) -> str:
-    folder, _, base = name.rpartition("/")
+    folder, _slash, base = name.rpartition("/")
     return f"{folder}/{TEMPORARY}{base}".lstrip("/")
 
 
@@ -261,7 +261,7 @@ class SftpServer(FileServer):
 
         if not login.host_key:
             raise FileServerError("sftp needs host_key, the server's public key line: an unknown server is not trusted")
-        kind, _, rest = login.host_key.partition(" ")
+        kind, _space, rest = login.host_key.partition(" ")
         expected = paramiko.PKey.from_type_string(kind, base64.b64decode(rest.split(" ")[0]))
         host, port = self.url.hostname or "localhost", self.url.port or 22
         self._ssh = paramiko.Transport(socket.create_connection((host, port), timeout=login.timeout))
@@ -305,7 +305,7 @@ class SftpServer(FileServer):
                 while at < size:
                     end = min(size, at + (1 << 21))
                     window = [(start, min(1 << 16, end - start)) for start in range(at, end, 1 << 16)]
-                    for (_, length), chunk in zip(window, source.readv(window), strict=True):
+                    for (_start, length), chunk in zip(window, source.readv(window), strict=True):
                         if len(chunk) != length:
                             raise FileServerError(f"{name} became shorter while it was read")
                         sink(chunk)
@@ -363,7 +363,7 @@ class LocalFolder(FileServer):
 
     def entries(self) -> dict[str, Entry]:
         found = {}
-        for folder, _, files in os.walk(self.base):
+        for folder, _folders, files in os.walk(self.base):
             for file in files:
                 path = os.path.join(folder, file)
                 found[os.path.relpath(path, self.base)] = Entry(os.path.getsize(path), os.path.getmtime(path))

@@ -109,7 +109,7 @@ class Devices:
         }
         if self._return_keys:
             # own keys, so that they need not be read back one device a call; as long as the hub's own
-            primary, secondary = (base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
+            primary, secondary = (base64.b64encode(secrets.token_bytes(32)).decode() for _key in range(2))
             document["authentication"] = {
                 "type": "sas",
                 "symmetricKey": {"primaryKey": primary, "secondaryKey": secondary},

@@ -57,14 +57,15 @@ def run_provisioning(module: AnsibleModule, work: t.Callable[[ProvisioningServic
 def _run(
     module: AnsibleModule, service: Service, engine: type[Engine], work: t.Callable[[Engine], Result]
 ) -> t.NoReturn:
+    failed = None
     try:
         result = _result(module, service, engine, work)
     except HubError as error:
-        message, rest = str(error), error.result
-    else:
+        result, failed = error.result, str(error)
+    if failed is None:
         module.exit_json(**result)
     # outside the except block: ansible-core would append the chain of causes to the message
-    module.fail_json(msg=message, **_without_diff(module, rest))
+    module.fail_json(msg=failed, **_without_diff(module, result))
     raise SystemExit(1)  # never reached; fail_json has no type to say so
 
 

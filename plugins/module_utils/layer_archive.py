@@ -232,6 +232,8 @@ def fetch_wheels(requirements: Path, python_version: str, tags: list[str], cache
         f"--dest={cache}", f"--requirement={requirements}",
     ]  # fmt: skip
     try:
+        # AnsibleModule.run_command has no time limit
+        # pylint: disable-next=ansible-bad-function
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     except subprocess.TimeoutExpired as exc:
         raise LayerError(f"{requirements}: the wheels did not arrive within {exc.timeout:.0f} s") from exc

@@ -141,7 +141,7 @@ def _upload_side_by_side(
             work(line)
 
     with ThreadPoolExecutor(lines) as pool:
-        others = [pool.submit(further_line) for _ in range(min(lines, len(objects)) - 1)]
+        others = [pool.submit(further_line) for _line in range(min(lines, len(objects)) - 1)]
         try:
             work(server)
         finally:
@@ -205,7 +205,7 @@ def _order(name: str) -> tuple[int, str]:
 
 def _local_sizes(source: str) -> dict[str, int]:
     found = {}
-    for folder, _, files in os.walk(source):
+    for folder, _folders, files in os.walk(source):
         for file in files:
             path = os.path.join(folder, file)
             if not file.startswith("."):

@@ -90,7 +90,7 @@ def objects_of(document: bytes) -> Iterator[str]:
 
 def _targets(root: Path, targets: dict[str, Any]) -> Iterator[str]:
     for path, target in targets.items():
-        folder, _, name = path.rpartition("/")
+        folder, _slash, name = path.rpartition("/")
         file = f"targets/{folder}/{target['hashes']['sha256']}.{name}"
         yield file
         if name not in ("manifest.json", "patches.json"):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import xml.etree.ElementTree as ElementTree
 from typing import Any
+from xml.etree import ElementTree
 
 SCHEMA = 1
 # facts of one run that do not make a report another one

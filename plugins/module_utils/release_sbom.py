@@ -63,9 +63,9 @@ def bill_of_materials(manifest: bytes, wheels: Iterable[dict[str, str]], image: 
     serial = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:sha256:{hashlib.sha256(manifest).hexdigest()}")
     # a bill tells when the release was made: that is the commit's time, or the same commit would give other bytes
     bom = Bom(serial_number=serial, metadata=BomMetaData(component=app, timestamp=committed))
-    for component, _ in layers:
+    for component, _source in layers:
         bom.components.add(component)
-    bom.register_dependency(app, [component for component, _ in layers])
+    bom.register_dependency(app, [component for component, _source in layers])
     inside: dict[str, list[Component]] = {}
     for wheel in wheels:
         component = _wheel(wheel)

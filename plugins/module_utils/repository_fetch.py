@@ -144,7 +144,7 @@ class Published:
             signed = Metadata.from_bytes(data).signed
             offered: dict[str, Any] = signed.targets if isinstance(signed, Targets) else {}
             for path, target in offered.items():
-                folder, _, base = path.rpartition("/")
+                folder, _slash, base = path.rpartition("/")
                 name = f"targets/{folder}/{target.hashes['sha256']}.{base}"
                 if (dest / name).exists():
                     # it was checked when it was brought, or it was made here

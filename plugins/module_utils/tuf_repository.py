@@ -280,7 +280,7 @@ class Repository:
             target.unrecognized_fields["custom"] = custom
         self._touch(ring)
         targets.targets[path] = target
-        folder, _, name = path.rpartition("/")
+        folder, _slash, name = path.rpartition("/")
         self._files[f"targets/{folder}/{digest}.{name}"] = lambda final: _write_atomically(final, data)
         self._drop_old(ring, path)
         return True
@@ -407,13 +407,13 @@ class Repository:
     def _load(self) -> None:
         latest: dict[str, tuple[int, Path]] = {}
         for path in (self.folder / "metadata").glob("*.json"):
-            version, _, role = path.name.removesuffix(".json").partition(".")
+            version, _dot, role = path.name.removesuffix(".json").partition(".")
             if not role:
                 latest[version] = (0, path)
             elif role in self.roles:
                 latest[role] = max(latest.get(role, (0, path)), (int(version), path))
         try:
-            for role, (_, path) in latest.items():
+            for role, (_version, path) in latest.items():
                 self._loaded[role] = Metadata.from_file(str(path))
                 self._published[role] = Metadata.from_file(str(path))
             self._load_pending()
@@ -430,7 +430,7 @@ class Repository:
     def _load_pending(self) -> None:
         """Go on from what waits for signatures, unless something newer was published meanwhile."""
         for path in sorted((self.folder / "pending").glob("*.json")):
-            version, _, role = path.name.removesuffix(".json").partition(".")
+            version, _dot, role = path.name.removesuffix(".json").partition(".")
             current = self._published[role].signed.version if role in self._published else 0
             if role in self.roles and version.isdigit() and int(version) == current + 1:
                 self._loaded[role] = Metadata.from_file(str(path))

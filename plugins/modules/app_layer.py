@@ -174,7 +174,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ..module_utils import layer_archive as archive
 
 try:
-    from backports import zstd  # noqa: F401 - used by layer_archive
+    from backports import zstd  # noqa: F401 - used by layer_archive  # pylint: disable=unused-import
 
     ZSTD_ERROR = None
 except ImportError:

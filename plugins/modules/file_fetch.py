@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: file_fetch
 short_description: Bring a published update repository to this machine
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Brings the metadata, what waits for signatures, and the documents of the releases from a file server, so that a new
     CI machine or a second signer goes on where others stopped.

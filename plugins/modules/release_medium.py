@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_medium
 short_description: Make the medium that a device gets its first release from
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Packs a built release's manifest and just the objects that a device of one platform needs into one tar, which is
     brought to the device and unpacked there for C(fridge-agent flash).
@@ -72,7 +72,7 @@ from ..module_utils import release_medium
 from ..module_utils.layer_archive import LayerError
 
 try:
-    from backports import zstd  # noqa: F401 - used by layer_archive
+    from backports import zstd  # noqa: F401 - used by layer_archive  # pylint: disable=unused-import
 
     ZSTD_ERROR = None
 except ImportError:

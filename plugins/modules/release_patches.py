@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_patches
 short_description: Make patches from earlier releases to a release
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Makes zstd patches from the layers of a ring's newest releases to those of a release that is about to be offered
     there, and lists them in C(patches.json), which is signed like the manifest.
@@ -98,7 +98,7 @@ from ..module_utils.layer_archive import LayerError, write_whole
 from ..module_utils.release_contents import published
 
 try:
-    from backports import zstd  # noqa: F401 - used by layer_patches
+    from backports import zstd  # noqa: F401 - used by layer_patches  # pylint: disable=unused-import
 
     ZSTD_ERROR = None
 except ImportError:
