@@ -73,13 +73,16 @@ crash-demo: setup ## Crash the app of a virtual device on purpose and follow the
 # ---- the parts of `make test` -----------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: setup ## ruff, mypy, yamllint, ansible-lint
+lint: setup ## ruff, mypy, yamllint, ansible-lint, what roles and the changelog say of themselves
 	ruff check .
 	ruff format --check .
 	mypy -p fridge_agent -p local_hub -p fleet_telemetry -p fridge
 	MYPYPATH=collections mypy --namespace-packages --explicit-package-bases -p ansible_collections.iotops.fleet.plugins
 	yamllint --strict .
 	ansible-lint --profile production
+	# each role's specification equals its defaults, and its README says the same
+	pytest -q tests/unit/roles
+	scripts/changelog --check
 
 .PHONY: unit
 unit: setup ## Fast tests of every part
@@ -163,6 +166,33 @@ conformance-node: setup ## Microsoft's SDKs for Node against the local hub
 .PHONY: molecule
 molecule: setup ## The roles in real containers with systemd (podman)
 	scripts/molecule
+
+# ---- the collection, as its users get it ------------------------------------------------------------------------
+
+.PHONY: sanity
+sanity: setup ## ansible-test sanity on the built collection; without containers
+	scripts/sanity
+
+.PHONY: collection
+collection: setup ## Build it, install it elsewhere, play a release from another folder by its full name
+	scripts/collection
+
+.PHONY: docs
+docs: setup ## The reference of modules, plugins and roles as HTML, from their own documentation; build/docs/html
+	scripts/docs
+
+.PHONY: changelog
+changelog: setup ## Write CHANGELOG.md of the fragments, and check that a change has one
+	scripts/changelog
+	scripts/check-changelog
+
+.PHONY: coverage
+coverage: setup ## How much of plugins/ the tests run; 90 % of what changed since $$COVERAGE_BASE, or HEAD~1
+	scripts/coverage
+
+.PHONY: bench-ansible
+bench-ansible: setup ## 1,000 messages by one task, against Microsoft's SDK and against a loop
+	PYTHONPATH=collections:tests python -m bench.bench_ansible
 
 .PHONY: fresh
 fresh: ## The README's two commands in a clean Debian container
