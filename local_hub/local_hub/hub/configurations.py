@@ -44,7 +44,7 @@ from .twins import Change, Twins, notify
 
 MAX_CONFIGURATIONS = 100
 _STEP = 50
-_STEPS_ON_THE_WAY = 4
+_STEPS_ON_THE_WAY = 20
 
 
 class Configurations:
