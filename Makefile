@@ -46,9 +46,8 @@ release: local-up ## A real release on this machine: build, UI-test, sign, publi
 
 .PHONY: test
 test: setup lint ## Everything that must pass before a change lands (under 15 minutes)
-	# side by side: both wait more than they compute
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit integration
-	$(MAKE) --no-print-directory chaos-sample
+	# side by side: they wait more than they compute
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=target unit integration chaos-sample
 	$(MAKE) --no-print-directory e2e
 
 # ---- the local services -----------------------------------------------------------------------------------------
@@ -113,8 +112,8 @@ bench-app: setup ## What the app costs, as ratios to a bare QML window: first fr
 	PYTHONPATH=tests python -m bench.bench_app
 
 .PHONY: integration
-integration: setup ## Modules and SDKs against the local hub
-	pytest local_hub/tests tests/integration
+integration: setup ## Modules and SDKs against the local hub; a file at a time in each of two processes
+	pytest --numprocesses=2 --dist=loadfile local_hub/tests tests/integration
 
 .PHONY: e2e
 e2e: setup ## Whole releases on a clone of this checkout, with faults
