@@ -41,13 +41,16 @@ def test_a_throttled_service_hears_429_and_when_to_come_back(hub_with: Any) -> N
     for _ in range(20):
         assert len(registry.query_iot_hub(EVERYTHING).items) == 1
     with pytest.raises(HttpOperationError) as error:
-        registry.query_iot_hub(EVERYTHING)
+        for _ in range(20):  # on a busy machine more is allowed by now: one in three seconds
+            registry.query_iot_hub(EVERYTHING)
     answer = error.value.response
     assert (answer.status_code, answer.headers["Retry-After"] in "123") == (429, True)
     assert answer.json()["Message"].startswith("ErrorCode:ThrottlingException;")
     assert registry.get_twin("one").device_id == "one"  # only queries are throttled
-    statuses = [hub.request("GET", "/devices/one").status_code for _ in range(130)]
-    assert (statuses[:99], statuses.count(429) > 0) == ([200] * 99, True)
+    statuses = [hub.request("GET", "/devices/one").status_code for _ in range(98)]
+    while statuses[-1] == 200 and len(statuses) < 400:
+        statuses.append(hub.request("GET", "/devices/one").status_code)
+    assert (statuses[:98], statuses[-1]) == ([200] * 98, 429)
 
 
 def test_the_sdk_waits_as_told_and_reads_again_by_itself(hub_with: Any) -> None:
@@ -76,10 +79,12 @@ def sent(registry: Any, device: str) -> tuple[str, str]:
 
 def test_too_many_messages_to_devices_are_throttled_over_amqp(hub_with: Any) -> None:
     registry = hub_with("--sku", "S1").registry()
-    for name in ("a", "b", "c"):
+    for name in "abcdefgh":
         registry.create_device_with_sas(name, None, None, "enabled")
-    ends = [sent(registry, "abc"[number // 40]) for number in range(110)]
-    assert [condition for _, condition in ends[:100]] == [""] * 100
+    ends = [sent(registry, "abc"[number // 40]) for number in range(100)]
+    assert [condition for _, condition in ends] == [""] * 100
+    while not ends[-1][1] and len(ends) < 320:  # on a busy machine more is allowed by now
+        ends.append(sent(registry, "abcdefgh"[len(ends) // 40]))
     assert ends[-1][1] == "com.microsoft:device-container-throttled"
 
 
