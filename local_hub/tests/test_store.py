@@ -31,7 +31,7 @@ def twin(number: int, text: str = "{}") -> Statement:
 
 def test_rows_of_one_table_share_statements() -> None:
     statements = list(merged(twin(number) for number in range(64 + 8 + 3)))
-    assert [len(parameters) // 3 for _, parameters in statements] == [64, 8, 1, 1, 1]
+    assert [len(parameters) // 3 for _, parameters in statements] == [64, 11]
     assert statements[0][0].count("(?, ?, ?)") == 64
     assert statements[0][0].endswith("SET identity = excluded.identity, twin = excluded.twin")
 
@@ -78,4 +78,37 @@ async def test_one_that_fails_when_told_keeps_nobody_else_waiting(
     store.commit_then(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
     await asyncio.wait_for(store.commit(twin(1)), 10)
     assert "what waited for the disk failed" in caplog.text
+    await store.close()
+
+
+async def test_closing_writes_all_that_waits_first(tmp_path: Path) -> None:
+    store = Store(tmp_path / "hub.sqlite", failed)
+    store.start()
+    first = store.commit(twin(0))
+    await asyncio.sleep(0)
+    for number in range(1, 4500):  # more than one transaction takes
+        store.note(twin(number))
+    await store.close()
+    assert first.done()
+    with sqlite3.connect(tmp_path / "hub.sqlite") as database:
+        assert database.execute("SELECT COUNT(*) FROM devices").fetchone() == (4500,)
+
+
+async def test_what_comes_while_the_disk_is_busy_is_one_transaction(tmp_path: Path) -> None:
+    store = Store(tmp_path / "hub.sqlite", failed)
+    store.start()
+    seen: list[int] = []
+    watcher = sqlite3.connect(tmp_path / "hub.sqlite")
+
+    def count() -> None:
+        seen.append(watcher.execute("SELECT COUNT(*) FROM devices").fetchone()[0])
+
+    store.commit_then(count, twin(0))
+    await asyncio.sleep(0)  # it is on its way
+    for number in range(1, 100):
+        store.commit_then(count, twin(number))
+    await store.commit()
+    assert set(seen) <= {1, 100}
+    assert seen[-1] == 100
+    watcher.close()
     await store.close()

@@ -101,12 +101,7 @@ class Events:
         if self._meter.on:
             self._meter.charge(len(body) + sum(len(name) + len(value) for name, value in properties.items()))
         number, sequence, statement = self._next(device_id, generation_id, body, system, properties, TELEMETRY)
-
-        def stored() -> None:
-            self._readable(number, sequence)
-            done()
-
-        self._store.commit_then(stored, statement)
+        self._store.commit_then(functools.partial(self._stored, number, sequence, done), statement)
 
     def entry(
         self,
@@ -144,11 +139,16 @@ class Events:
         sql = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
         return number, sequence, (sql, (number, sequence, partition.last_enqueued_ms, device_id, fields, body))
 
+    def _stored(self, number: int, sequence: int, done: Done) -> None:
+        self._readable(number, sequence)
+        done()
+
     def _readable(self, number: int, sequence: int) -> None:
         partition = self._partitions[number]
         partition.durable = max(partition.durable, sequence + 1)
-        for listener in list(self.listeners[number]):
-            listener()
+        if self.listeners[number]:
+            for listener in list(self.listeners[number]):
+                listener()
 
     def readable(self, partition: int, position: int) -> bool:
         """Whether something can be read from `position` on."""

@@ -3,9 +3,9 @@
 
 Whoever changes state hands over statements in the same turn of the event loop in which he changed memory, so the
 order on disk is the order in memory; the future he gets is done when the statements are on disk. All statements that
-came while the last commit was being synced make the next transaction: one fsync for many operations. Rows for the same
-table that follow each other become one statement: the writer gives the interpreter up once a statement, and has to wait
-for a busy event loop to get it back.
+came while the last commit was being synced make the next transaction: one fsync for many operations. The writer has
+one transaction at a time and gets the next whole, and rows for the same table that follow each other become one
+statement: it gives the interpreter up at each step, and has to wait for a busy event loop to get it back.
 A failed commit is the end of the process: memory would promise what the disk does not hold.
 """
 
@@ -27,9 +27,11 @@ from typing import Any
 
 Statement = tuple[str, Sequence[Any]]
 Done = Callable[[], None]
+Batch = list[tuple[Sequence[Statement], Done]]
 _log = logging.getLogger(__name__)
 _MAX_BATCH = 2000
-_ROWS_AT_ONCE = (64, 8)
+_ROWS_AT_ONCE = 64
+_PREPARED = 512
 _ONE_ROW = re.compile(r"(INSERT .+ VALUES )(\([?, ]+\))( ON CONFLICT .+)?", re.DOTALL)
 
 _SCHEMA = """
@@ -63,7 +65,9 @@ class Store:
         self._path = path
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Sequence[Statement], Done | None] | None] = queue.SimpleQueue()
+        self._waiting: Batch = []
+        self._writing = False
+        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._connection = self._connect()
         self._connection.executescript(_SCHEMA)
         self._readers = ThreadPoolExecutor(1, "store-read")
@@ -81,16 +85,19 @@ class Store:
     def commit(self, *statements: Statement) -> asyncio.Future[None]:
         """Queue statements for one transaction; the future is done when they are durable."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._work.put((statements, functools.partial(_resolve, future)))
+        self.commit_then(functools.partial(_resolve, future), *statements)
         return future
 
     def commit_then(self, done: Done, *statements: Statement) -> None:
         """The same for whoever has very many to wait for: `done` is called when they are durable."""
-        self._work.put((statements, done))
+        self._waiting.append((statements, done))
+        if not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._hand_over)  # with all that comes in this turn of the event loop
 
     def note(self, *statements: Statement) -> None:
         """Queue statements nobody waits for (their loss at a crash harms nothing)."""
-        self._work.put((statements, None))
+        self.commit_then(_nothing, *statements)
 
     async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read beside the writer, off the event loop; sees only what is committed."""
@@ -99,13 +106,17 @@ class Store:
     async def close(self) -> None:
         """Write what is queued, then stop."""
         if self._thread.is_alive():
-            self._work.put(None)
+            while self._waiting:
+                self._hand_over()
+            self._batches.put(None)
             await self._loop.run_in_executor(None, self._thread.join)
         await self._loop.run_in_executor(self._readers, self._close_reader)
         self._readers.shutdown()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, cached_statements=_PREPARED
+        )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA busy_timeout=5000")
@@ -120,52 +131,54 @@ class Store:
         if self._reading is not None:
             self._reading.close()
 
+    def _hand_over(self) -> None:
+        batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+        self._writing = bool(batch)
+        if batch:
+            self._batches.put(batch)
+
+    def _written(self, batch: Batch) -> None:
+        self._hand_over()  # first, so that the disk works while the others are told
+        for _, done in batch:
+            try:
+                done()
+            except Exception:  # the others' operations are as durable
+                _log.exception("store: what waited for the disk failed")
+
     def _write(self) -> None:
-        running = True
-        while running:
-            batch, running = self._batch()
+        while (batch := self._batches.get()) is not None:
             try:
                 self._transaction([statement for statements, _ in batch for statement in statements])
             except (sqlite3.Error, ValueError, OverflowError) as error:  # the latter: a value that SQLite cannot hold
                 self._loop.call_soon_threadsafe(self._on_failure, error)
                 return
             with contextlib.suppress(RuntimeError):  # the loop may be closed already when the last batch is done
-                self._loop.call_soon_threadsafe(_tell, [done for _, done in batch if done is not None])
+                self._loop.call_soon_threadsafe(self._written, batch)
         self._connection.close()
 
-    def _batch(self) -> tuple[list[tuple[Sequence[Statement], Done | None]], bool]:
-        batch = []
-        item = self._work.get()
-        while item is not None:
-            batch.append(item)
-            if len(batch) >= _MAX_BATCH or self._work.empty():
-                return batch, True
-            item = self._work.get()
-        return batch, False
-
     def _transaction(self, statements: list[Statement]) -> None:
-        if not statements:
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        for sql, parameters in merged(statements):
+        few = list(merged(statements))
+        if len(few) > 1:
+            self._connection.execute("BEGIN IMMEDIATE")
+        for sql, parameters in few:
             self._connection.execute(sql, parameters)
-        self._connection.execute("COMMIT")
+        if len(few) > 1:  # one statement is a transaction by itself
+            self._connection.execute("COMMIT")
 
 
 def merged(statements: Iterable[Statement]) -> Iterator[Statement]:
     """The same, with rows for one table that follow each other in one statement."""
     for sql, group in itertools.groupby(statements, key=lambda statement: statement[0]):
         rows = [parameters for _, parameters in group]
-        start = 0
-        for size in _ROWS_AT_ONCE if len(rows) > 1 and _ONE_ROW.fullmatch(sql) else ():
-            while len(rows) - start >= size:
-                yield _of_rows(sql, size), list(itertools.chain.from_iterable(rows[start : start + size]))
-                start += size
-        for row in rows[start:]:
-            yield sql, row
+        if len(rows) == 1 or not _ONE_ROW.fullmatch(sql):
+            yield from ((sql, row) for row in rows)
+            continue
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            yield _of_rows(sql, len(some)), list(itertools.chain.from_iterable(some))
 
 
-@functools.lru_cache(64)
+@functools.lru_cache(_PREPARED)
 def _of_rows(sql: str, count: int) -> str:
     match = _ONE_ROW.fullmatch(sql)
     assert match is not None
@@ -177,9 +190,5 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _tell(waiting: list[Done]) -> None:
-    for done in waiting:
-        try:
-            done()
-        except Exception:  # the others' operations are as durable
-            _log.exception("store: what waited for the disk failed")
+def _nothing() -> None:
+    """Nobody waits."""

@@ -124,36 +124,47 @@ class PacketReader:
         Raises:
             ProtocolError: no packet can follow on this stream.
         """
-        self._buffer += data
-        while (frame := self._frame()) is not None:
-            yield _decode(*frame)
+        source: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            source = self._buffer
+        start = 0
+        while (frame := self._frame(source, start)) is not None:
+            first, body, start = frame
+            yield _decode(first, body)
+        if source is data:
+            self._buffer += data[start:]  # seldom anything: most packets come whole
+        else:
+            del self._buffer[:start]
 
-    def _frame(self) -> tuple[int, bytes] | None:
-        if self._buffer and not _is_known(self._buffer[0]):
-            raise ProtocolError(f"a packet that begins with {self._buffer[0]:#04x}")
-        length = self._remaining_length()
+    def _frame(self, source: bytes | bytearray, start: int) -> tuple[int, bytes, int] | None:
+        """The first byte and the body of the packet at `start`, and where it ends."""
+        if start >= len(source):
+            return None
+        first = source[start]
+        if not _is_known(first):
+            raise ProtocolError(f"a packet that begins with {first:#04x}")
+        length = _remaining_length(source, start + 1)
         if length is None:
             return None
-        start, size = length
+        body, size = length
         if size > self.max_packet:
             raise ProtocolError(f"a packet of {size} bytes; the limit is {self.max_packet}")
-        if len(self._buffer) < start + size:
-            return None
-        first, body = self._buffer[0], bytes(self._buffer[start : start + size])
-        del self._buffer[: start + size]
-        return first, body
+        end = body + size
+        return None if len(source) < end else (first, bytes(source[body:end]), end)
 
-    def _remaining_length(self) -> tuple[int, int] | None:
-        """Where the body starts, and its size (2.2.3)."""
-        size = 0
-        for index in range(1, 5):
-            if index >= len(self._buffer):
-                return None
-            byte = self._buffer[index]
-            size |= (byte & 0x7F) << 7 * (index - 1)
-            if not byte & 0x80:
-                return index + 1, size
-        raise ProtocolError("the remaining length has more than four bytes")
+
+def _remaining_length(source: bytes | bytearray, start: int) -> tuple[int, int] | None:
+    """Where the body starts, and its size (2.2.3)."""
+    size = 0
+    for index in range(4):
+        if start + index >= len(source):
+            return None
+        byte = source[start + index]
+        size |= (byte & 0x7F) << 7 * index
+        if not byte & 0x80:
+            return start + index + 1, size
+    raise ProtocolError("the remaining length has more than four bytes")
 
 
 class _Body:

@@ -29,9 +29,10 @@ _LONGEST_TIMER = 24 * 3600.0
 class _Connection(asyncio.Protocol):
     """One socket. Until CONNECT is accepted there is no session."""
 
-    def __init__(self, hub: Hub, connections: set[_Connection]) -> None:
+    def __init__(self, hub: Hub, connections: set[_Connection], outbox: _Outbox) -> None:
         self._hub = hub
         self._connections = connections
+        self._outbox = outbox
         self._reader = packets.PacketReader(_MAX_CONNECT)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -86,7 +87,7 @@ class _Connection(asyncio.Protocol):
         """Close, and say why in the log."""
         if self._transport is not None and not self._transport.is_closing():
             _log.info("mqtt: closing %s: %s", self._name, reason)
-            self._flush()
+            self.flush()
             self._transport.close()
 
     def _handle(self, packet: packets.Packet) -> None:
@@ -168,14 +169,33 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         if not self._output:
-            self._loop.call_soon(self._flush)
+            self._outbox.add(self)
         self._output.append(data)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was written."""
         data = b"".join(self._output)
         self._output.clear()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+
+class _Outbox:
+    """The connections that have something to send at the end of this turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connections: list[_Connection] = []
+
+    def add(self, connection: _Connection) -> None:
+        if not self._connections:
+            self._loop.call_soon(self._flush)
+        self._connections.append(connection)
+
+    def _flush(self) -> None:
+        connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.flush()
 
 
 def _refusal(packet: packets.Connect) -> int:
@@ -198,11 +218,12 @@ class MqttServer:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._connections: set[_Connection] = set()
+        self._outbox = _Outbox()
         self._listener: TlsListener | None = None
 
     def connection(self) -> asyncio.Protocol:
         """What serves one connection, whatever carries its bytes."""
-        return _Connection(self._hub, self._connections)
+        return _Connection(self._hub, self._connections, self._outbox)
 
     async def start(self, host: str, port: int, tls: TlsContext) -> None:
         """Begin to listen.

@@ -33,6 +33,7 @@ class Session:
     def __init__(self, hub: Hub, device: Device, send: Callable[[bytes], None], hang_up: Callable[[str], None]) -> None:
         self._hub = hub
         self._device = device
+        self._id = device.id
         self._send = send
         self._hang_up = hang_up
         self._on_wire: dict[int, int] = {}
@@ -103,12 +104,12 @@ class Session:
 
     def messages_waiting(self) -> None:
         """DeviceLink."""
-        qos = self._device.subscriptions.get(topics.devicebound(self._device.id))
+        qos = self._device.subscriptions.get(topics.devicebound(self._id))
         while qos is not None and not self._closed and len(self._on_wire) < _MAX_UNACKNOWLEDGED:
             message = self._hub.messages.deliver(self._device)
             if message is None:
                 return
-            topic = topics.message_topic(self._device.id, message)
+            topic = topics.message_topic(self._id, message)
             if qos == 0:
                 self._send(packets.Publish(topic, message.body).encode())
                 self._start(self._hub.messages.complete(self._device, message.sequence))
@@ -124,7 +125,7 @@ class Session:
         self._hang_up(reason)
 
     def _publish(self, packet: packets.Publish) -> None:
-        publication = topics.parse_publication(packet.topic, self._device.id)
+        publication = topics.parse_publication(packet.topic, self._id)
         match publication:
             case topics.Telemetry():
                 self._telemetry(packet, publication)
@@ -140,24 +141,24 @@ class Session:
                 raise packets.ProtocolError("a publication to a topic that IoT Hub does not have")
 
     def _telemetry(self, packet: packets.Publish, telemetry: topics.Telemetry) -> None:
-        device, system, properties = self._device, telemetry.system, telemetry.properties
+        system, properties = telemetry.system, telemetry.properties
         if FAULT in properties:
             self._puback(packet)
             self._start(self._fail(properties))
             return
-
-        def stored() -> None:
-            self._unstored -= 1
-            self._puback(packet)
-
+        stored = functools.partial(self._stored, packet)
         try:
             # no task for each of them: most of what devices send is this
-            generation = device.identity.generation_id
-            self._hub.events.append_then(stored, device.id, generation, packet.payload, system, properties)
+            generation = self._device.identity.generation_id
+            self._hub.events.append_then(stored, self._id, generation, packet.payload, system, properties)
         except HubError as error:
             self._hang_up(str(error))
         else:
             self._unstored += 1
+
+    def _stored(self, packet: packets.Publish) -> None:
+        self._unstored -= 1
+        self._puback(packet)
 
     async def _fail(self, properties: dict[str, str]) -> None:
         """Microsoft's SDKs test themselves with messages that ask the hub to cut the connection.
@@ -206,7 +207,7 @@ class Session:
             self.messages_waiting()
 
     async def _subscribe(self, packet: packets.Subscribe) -> None:
-        allowed = topics.allowed_filters(self._device.id)
+        allowed = topics.allowed_filters(self._id)
         codes = [min(qos, 1) if topic in allowed else 0x80 for topic, qos in packet.filters]
         granted = {topic: code for (topic, _), code in zip(packet.filters, codes, strict=True) if code != 0x80}
         self._device.subscriptions.update(granted)
