@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_PACKET = 300 * 1024
 
@@ -30,9 +31,8 @@ class Connect:
     keep_alive: int
 
 
-@dataclass(frozen=True)
-class Publish:
-    """3.3"""
+class Publish(NamedTuple):
+    """3.3. A tuple, since very many are made."""
 
     topic: str
     payload: bytes
