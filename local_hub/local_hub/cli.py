@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .certificates import describe
 from .core.notification import SOURCES
+from .core.policy import OWNER, POLICIES
 from .core.quota import SKUS
 from .core.sas import key_bytes, sign
 from .settings import Addresses, DataDirectory, Settings, SettingsError
@@ -51,7 +52,7 @@ def _serve(directory: DataDirectory, settings: Settings, options: argparse.Names
 
 
 def _env(directory: DataDirectory, settings: Settings, options: argparse.Namespace) -> int:
-    environment = directory.environment(settings)
+    environment = directory.environment(settings, options.policy)
     if options.format == "json":
         print(json.dumps(environment, indent=2))
     else:
@@ -86,7 +87,7 @@ def _trust(directory: DataDirectory, settings: Settings, options: argparse.Names
 
 def _answers(directory: DataDirectory, settings: Settings) -> bool:
     context = ssl.create_default_context(cafile=directory.certificates.ca)
-    token = sign(settings.hostname, key_bytes(settings.policy_key) or b"", int(time.time()) + 60, "iothubowner")
+    token = sign(settings.hostname, key_bytes(settings.policy_keys[OWNER]) or b"", int(time.time()) + 60, OWNER)
     connection = http.client.HTTPSConnection(settings.hostname, settings.https_port, timeout=2, context=context)
     try:
         connection.request("GET", "/statistics/devices?api-version=2021-04-12", headers={"Authorization": token})
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     serving.set_defaults(run=_serve)
     environment = commands.add_parser("env", parents=[common], help="print the variables that clients need")
     environment.add_argument("--format", choices=("shell", "json"), default="shell")
+    environment.add_argument("--policy", choices=tuple(POLICIES), default=OWNER, help=f"whose key (default {OWNER})")
     environment.set_defaults(run=_env)
     waiting = commands.add_parser("wait", parents=[common], help="wait until the hub answers")
     waiting.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")

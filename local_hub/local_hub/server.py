@@ -81,7 +81,7 @@ def _load(directory: DataDirectory, settings: Settings, failure: _Failure) -> Hu
         authorities = directory.certificates.device_authorities
         hub = Hub(
             directory.database,
-            settings.policy_key,
+            settings.policy_keys,
             settings.names,
             failure,
             authorities=authorities,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hub's data directory: its addresses, its key, its certificates, and what clients need to know of them."""
+"""A hub's data directory: its addresses, its keys, its certificates, and what clients need to know of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from .certificates import Certificates, utc_now, write_file
+from .core.policy import OWNER, POLICIES
 from .core.quota import Plan, plan
 from .core.sas import new_key
 
 EVENT_HUB = "local-hub"
-_POLICY = "iothubowner"
 _AMQPS = 5671
 
 
@@ -26,9 +26,9 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a hub listens, under which name clients know it, and the key of its service policy."""
+    """Where a hub listens, under which name clients know it, and the keys of its policies (core/policy.py)."""
 
-    policy_key: str
+    policy_keys: dict[str, str]
     host: str = "127.0.0.1"
     hostname: str = "localhost"
     https_port: int = 8443
@@ -56,17 +56,18 @@ class Settings:
         except ValueError as error:
             raise SettingsError(str(error)) from None
 
-    def connection_string(self) -> str:
+    def connection_string(self, policy: str = OWNER) -> str:
         """For azure-iot-hub."""
         port = "" if self.https_port == 443 else f":{self.https_port}"
-        return f"HostName={self.hostname}{port};SharedAccessKeyName={_POLICY};SharedAccessKey={self.policy_key}"
+        key = self.policy_keys[policy]
+        return f"HostName={self.hostname}{port};SharedAccessKeyName={policy};SharedAccessKey={key}"
 
-    def event_hub_connection_string(self) -> str:
+    def event_hub_connection_string(self, policy: str = OWNER) -> str:
         """For azure-eventhub. It takes the port from here only without TLS; with TLS it always uses 5671."""
         port = f":{self.amqp_port}"
         return (
-            f"Endpoint=sb://{self.hostname}{port}/;SharedAccessKeyName={_POLICY};"
-            f"SharedAccessKey={self.policy_key};EntityPath={EVENT_HUB}"
+            f"Endpoint=sb://{self.hostname}{port}/;SharedAccessKeyName={policy};"
+            f"SharedAccessKey={self.policy_keys[policy]};EntityPath={EVENT_HUB}"
         )
 
 
@@ -117,12 +118,12 @@ class DataDirectory:
         """
         return self._locked("serve.lock", wait=False)
 
-    def environment(self, settings: Settings) -> dict[str, str]:
+    def environment(self, settings: Settings, policy: str = OWNER) -> dict[str, str]:
         """The variables with which Microsoft's SDKs find and trust this hub."""
         bundle = str(self.certificates.bundle)
         return {
-            "IOTHUB_CONNECTION_STRING": settings.connection_string(),
-            "EVENTHUB_CONNECTION_STRING": settings.event_hub_connection_string(),
+            "IOTHUB_CONNECTION_STRING": settings.connection_string(policy),
+            "EVENTHUB_CONNECTION_STRING": settings.event_hub_connection_string(policy),
             "IOTHUB_CA_FILE": str(self.certificates.ca),
             "SSL_CERT_FILE": bundle,
             "REQUESTS_CA_BUNDLE": bundle,
@@ -132,7 +133,9 @@ class DataDirectory:
     def _merged(self, addresses: Addresses) -> Settings:
         known = self._read()
         given = {name: value for name, value in asdict(addresses).items() if value is not None}
-        settings = replace(known or Settings(new_key()), **given)
+        keys = known.policy_keys if known else {}
+        given["policy_keys"] = {policy: keys.get(policy) or new_key() for policy in POLICIES}
+        settings = replace(known or Settings({}), **given)
         settings.limits()  # what cannot be is not remembered
         if settings != known:
             write_file(self._settings, json.dumps(asdict(settings), indent=2).encode(), 0o600)
@@ -142,7 +145,10 @@ class DataDirectory:
         if not self._settings.exists():
             return None
         try:
-            settings = Settings(**json.loads(self._settings.read_bytes()))
+            fields = json.loads(self._settings.read_bytes())
+            if "policy_key" in fields:  # as hubs kept it that had one policy
+                fields["policy_keys"] = {OWNER: fields.pop("policy_key")}
+            settings = Settings(**fields)
             return replace(settings, aliases=tuple(settings.aliases), routes=tuple(settings.routes))
         except (ValueError, TypeError) as error:
             raise SettingsError(f"{self._settings} is damaged: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from local_hub.amqp.server import AmqpServer
+from local_hub.core.policy import OWNER
 from local_hub.core.sas import key_bytes, sign
 from local_hub.hub.hub import Hub
 from proton import Connection, Endpoint, Message, Transport
@@ -77,7 +78,7 @@ async def hub(tmp_path: Path, clock: Clock) -> Any:
     def failed(error: Exception) -> None:
         raise AssertionError(error)
 
-    hub = Hub(tmp_path / "hub.sqlite", KEY, frozenset({"localhost"}), failed, clock)
+    hub = Hub(tmp_path / "hub.sqlite", {OWNER: KEY}, frozenset({"localhost"}), failed, clock)
     hub.start()
     keys = {"authentication": {"symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}}
     await hub.registry.put("one", keys, None)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from local_hub.core.c2d_queue import Message
+from local_hub.core.policy import OWNER
 from local_hub.hub.hub import Hub
 
 
@@ -17,7 +18,7 @@ async def test_a_service_hears_of_a_success_when_the_disk_has_it_and_not_before(
     def failed(error: Exception) -> None:
         raise AssertionError(error)
 
-    hub = Hub(tmp_path / "hub.sqlite", "a2V5", frozenset({"localhost"}), failed)
+    hub = Hub(tmp_path / "hub.sqlite", {OWNER: "a2V5"}, frozenset({"localhost"}), failed)
     hub.start()
     await hub.registry.put("one", {}, None)
     device, now = hub.registry.get("one"), time.time()

@@ -22,6 +22,7 @@ from local_hub.core.errors import (
     ThrottlingException,
     TooManyDevices,
 )
+from local_hub.core.policy import OWNER
 from local_hub.core.quota import Plan, plan
 from local_hub.core.sas import key_bytes, sign
 from local_hub.https.server import make_application
@@ -35,7 +36,7 @@ def failed(error: Exception) -> None:
 
 
 def opened(path: Path, limits: Plan | None = None, clock: Callable[[], float] = time.time) -> Hub:
-    hub = Hub(path / "hub.sqlite", KEY, frozenset({"localhost"}), failed, limits=limits, clock=clock)
+    hub = Hub(path / "hub.sqlite", {OWNER: KEY}, frozenset({"localhost"}), failed, limits=limits, clock=clock)
     hub.start()
     return hub
 

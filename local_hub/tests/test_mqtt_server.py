@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from local_hub.core.errors import ThrottlingException
+from local_hub.core.policy import OWNER
 from local_hub.core.quota import Operation, plan
 from local_hub.hub.hub import Hub
 from local_hub.mqtt import packets
@@ -65,7 +66,7 @@ async def test_a_connect_too_many_is_told_that_the_hub_is_busy(tmp_path: Path, s
 
     limits = plan("S1", 1)
     limits = replace(limits, rates={**limits.rates, Operation.CONNECT: 1.0})
-    hub = Hub(tmp_path / "hub.sqlite", KEY, frozenset({"localhost"}), failed, limits=limits)
+    hub = Hub(tmp_path / "hub.sqlite", {OWNER: KEY}, frozenset({"localhost"}), failed, limits=limits)
     hub.start()
     await hub.registry.put("one", {}, None)
     if spent:

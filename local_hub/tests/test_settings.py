@@ -60,12 +60,34 @@ def test_addresses_are_remembered(tmp_path: Path) -> None:
 
 
 def test_connection_strings_have_the_form_that_the_sdks_read() -> None:
-    settings = Settings("a2V5")
+    settings = Settings({"iothubowner": "a2V5"})
     assert settings.connection_string() == (
         "HostName=localhost:8443;SharedAccessKeyName=iothubowner;SharedAccessKey=a2V5"
     )
-    assert "HostName=hub;" in Settings("a2V5", hostname="hub", https_port=443).connection_string()
+    assert "HostName=hub;" in Settings({"iothubowner": "a2V5"}, hostname="hub", https_port=443).connection_string()
     assert settings.event_hub_connection_string().endswith(";EntityPath=local-hub")
+
+
+def test_each_policy_has_a_key_of_its_own(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    settings = directory.prepare(Addresses())
+    assert settings == directory.prepare(Addresses())
+    assert len(set(settings.policy_keys.values())) == 5
+    told = directory.environment(settings, "service")
+    key = settings.policy_keys["service"]
+    assert told["IOTHUB_CONNECTION_STRING"].endswith(f"SharedAccessKeyName=service;SharedAccessKey={key}")
+    assert f"SharedAccessKeyName=service;SharedAccessKey={key};" in told["EVENTHUB_CONNECTION_STRING"]
+
+
+def test_a_hub_from_before_policies_keeps_its_key(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path)
+    directory.prepare(Addresses())
+    fields = json.loads((tmp_path / "hub.json").read_bytes())
+    del fields["policy_keys"]
+    (tmp_path / "hub.json").write_text(json.dumps({**fields, "policy_key": "a2V5"}))
+    settings = directory.prepare(Addresses())
+    assert settings.policy_keys["iothubowner"] == "a2V5"
+    assert len(set(settings.policy_keys.values())) == 5
 
 
 def test_several_processes_may_come_first(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..core.c2d_queue import Message, expiry
-from ..core.errors import ArgumentInvalid, Unauthorized
+from ..core.errors import ArgumentInvalid
 from ..hub.events import PARTITIONS, TELEMETRY, Event, Events
 from .connection import IncomingMessage
 from .encoding import Array, Int, Symbol, Timestamp, encode_message
@@ -66,15 +66,11 @@ def device_address(path: str) -> tuple[str, Node] | None:
     return (_key(match), Node(match["node"].lower())) if match else None
 
 
-def audience_device(audience: str) -> str:
-    """For which device or module a token is to be.
-
-    Raises:
-        Unauthorized: for none.
-    """
+def audience_device(audience: str) -> str | None:
+    """For which device or module a token is to be, if it is for one."""
     match = _AUDIENCE.fullmatch(unquote(audience).partition("://")[2] or unquote(audience))
     if match is None:
-        raise Unauthorized(f"{audience} is no device of this hub")
+        return None
     return match["device"] + (f"/{match['module']}" if match["module"] else "")
 
 

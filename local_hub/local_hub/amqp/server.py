@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, cast
 
 from ..core.errors import HubError, QueueFull, Unauthorized
+from ..core.policy import Right
 from ..core.quota import Operation
 from ..core.sas import SasToken
 from ..hub.hub import Hub
@@ -248,11 +249,14 @@ class _Connection(asyncio.Protocol):
         try:
             if message.properties.get("operation") != "put-token" or not isinstance(message.body, str):
                 raise Unauthorized("only put-token is offered")
-            if SasToken.parse(message.body).policy is not None:
+            audience = str(message.properties.get("name", ""))
+            key = nodes.audience_device(audience)
+            if key is not None:
+                self._admit_device(key, message.body)
+            elif SasToken.parse(message.body).policy is not None:
                 self._admit_service(message.body)
             else:
-                key = nodes.audience_device(str(message.properties.get("name", "")))
-                self._admit_device(key, message.body)
+                raise Unauthorized(f"{audience} is no device of this hub")
         except HubError as error:
             _log.info("amqp: refused a token: %s", error)
             answer = nodes.reply(message, error.status, str(error))
@@ -264,7 +268,8 @@ class _Connection(asyncio.Protocol):
         self.flush()
 
     def _admit_service(self, credential: str, policy: str | None = None) -> None:
-        self._service.until = float(self._hub.access.service(credential, policy).expiry)
+        token = self._hub.access.service(credential, Right.SERVICE_CONNECT, policy=policy)
+        self._service.until = float(token.expiry)
 
     def _admit_device(self, key: str, credential: str) -> None:
         if key not in self._credentials and len(self._credentials) >= _MAX_DEVICES:

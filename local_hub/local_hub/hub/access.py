@@ -1,32 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may do what: the service policy, and each device with its own keys."""
+"""Who may do what: services by policies, and each device with its own keys, its certificate, or by a policy too."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ..core.client_certificate import verify_chain, verify_self_signed
 from ..core.errors import Unauthorized
-from ..core.identity import CERTIFICATE_AUTHORITY, SELF_SIGNED
+from ..core.identity import CERTIFICATE_AUTHORITY, SAS, SELF_SIGNED
+from ..core.policy import POLICIES, Right, covers
 from ..core.sas import SasToken, key_bytes
 from .device import Device
 from .registry import Clock, Registry
-
-POLICY = "iothubowner"
 
 
 class Access:
     """Checks tokens and certificates. `names` are the host names under which this hub is known to its clients.
 
+    `policy_keys` has the key, base64, of each policy by its name (core/policy.py);
     `authorities` gives the certificates (DER) of those who may vouch for devices.
     """
 
     def __init__(
         self,
         registry: Registry,
-        policy_key: str,
+        policy_keys: Mapping[str, str],
         names: frozenset[str],
         clock: Clock,
         authorities: Callable[[], Sequence[bytes]] = lambda: (),
@@ -36,7 +36,7 @@ class Access:
         self._clock = clock
         self._authorities = authorities
         # IoT Hub clients sign with the decoded key, Event Hubs clients with its text (core/sas.py).
-        self._service_keys = [key_bytes(policy_key) or b"", policy_key.encode()]
+        self._keys = {name: [key_bytes(key) or b"", key.encode()] for name, key in policy_keys.items()}
 
     def knows(self, host: str) -> bool:
         """Whether a host, with or without a port, is this hub."""
@@ -49,18 +49,20 @@ class Access:
         """Whether `name` is this hub's: the first part of its host name, as in user@sas.{name}, or all of it."""
         return any(name.lower() in (host, host.partition(".")[0]) for host in self._names)
 
-    def service(self, credential: str, policy: str | None = None) -> SasToken:
-        """Admit a service; `policy` is who it says it is where the token need not say it.
+    def service(self, credential: str, right: Right, path: str | None = None, policy: str | None = None) -> SasToken:
+        """Admit a service that wants `right`, at `path` if that is known by now.
+
+        `policy` is who it says it is if the token need not say it.
 
         Raises:
             Unauthorized: not with this token.
         """
         token = SasToken.parse(credential)
-        if (token.policy or policy) != POLICY or policy not in (None, POLICY):
-            raise Unauthorized(f"the policy {policy or token.policy!r} does not exist")
-        token.verify(self._service_keys, self._clock())
-        if token.resource.partition("/")[0] not in self._names:
-            raise Unauthorized("the shared access signature is for another hub")
+        if token.policy and policy not in (None, token.policy):
+            raise Unauthorized(f"the token is of policy {token.policy!r}, not of {policy!r}")
+        resource = self._by_policy(token, token.policy or policy, right)
+        if path is not None and not covers(resource, path):
+            raise Unauthorized(f"the shared access signature is for {resource} only")
         return token
 
     def device(self, key: str, credential: str, certificates: Sequence[bytes] = ()) -> tuple[Device, float]:
@@ -83,13 +85,35 @@ class Access:
 
     def _by_token(self, device: Device | None, key: str, credential: str) -> float:
         token = SasToken.parse(credential)
-        token.verify(device.identity.keys() if device else [b"nobody"], self._clock())
-        host, _, path = token.resource.partition("/")
         device_id, _, module_id = key.partition("/")
-        resource = f"devices/{device_id}" + (f"/modules/{module_id}" if module_id else "")
-        if host not in self._names or path not in ("", resource):
+        path = f"devices/{device_id}" + (f"/modules/{module_id}" if module_id else "")
+        if token.policy:  # a token service of the fleet's owner speaks for the device
+            resource = self._by_policy(token, token.policy, Right.DEVICE_CONNECT)
+            if device is not None and device.identity.authentication_type != SAS:
+                raise Unauthorized(f"device {key} shows a certificate")
+        else:
+            token.verify(device.identity.keys() if device else [b"nobody"], self._clock())
+            resource = self._resource(token)
+        if not covers(resource, path):
             raise Unauthorized("the shared access signature is for something else")
         return float(token.expiry)
+
+    def _by_policy(self, token: SasToken, policy: str | None, right: Right) -> str:
+        """Verify a policy's token, and say what it is for."""
+        keys = self._keys.get(policy or "")
+        if keys is None:
+            raise Unauthorized(f"the policy {policy!r} does not exist")
+        token.verify(keys, self._clock())
+        missing = right & ~POLICIES[policy or ""]
+        if missing:
+            raise Unauthorized(f"the policy {policy} does not grant {', '.join(str(each.name) for each in missing)}")
+        return self._resource(token)
+
+    def _resource(self, token: SasToken) -> str:
+        host, _, path = token.resource.partition("/")
+        if host not in self._names:
+            raise Unauthorized("the shared access signature is for another hub")
+        return path
 
     def _by_certificate(self, device: Device, certificates: Sequence[bytes]) -> float:
         if device.identity.authentication_type == SELF_SIGNED:

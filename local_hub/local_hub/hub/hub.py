@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from ..core.policy import OWNER
 from ..core.query import JOBS
 from ..core.quota import Plan
 from ..core.timestamps import iso
@@ -38,7 +39,7 @@ class Hub:
     def __init__(
         self,
         database: Path,
-        policy_key: str,
+        policy_keys: Mapping[str, str],
         names: frozenset[str],
         on_failure: Callable[[Exception], None],
         clock: Clock = time.time,
@@ -53,7 +54,7 @@ class Hub:
         self.store = Store(database, on_failure)
         self.meter = Meter(self.store, limits, clock)
         self.registry = Registry(self.store, clock)
-        self.access = Access(self.registry, policy_key, names, clock, authorities)
+        self.access = Access(self.registry, policy_keys, names, clock, authorities)
         self.events = Events(self.store, self.meter, clock)
         self.notifications = Notifications(self.events, routes, name, clock)
         self.twins = Twins(self.store, self.registry, self.notifications, self.meter, clock)
@@ -61,7 +62,7 @@ class Hub:
         self.feedback = Feedback(self.store, clock)
         self.messages = Messages(self.store, self.registry, self.feedback, self.meter, clock)
         self.notices = Notices(self.store, clock)
-        self.files = Files(database.parent / "blobs", policy_key.encode(), self.notices, clock)
+        self.files = Files(database.parent / "blobs", policy_keys[OWNER].encode(), self.notices, clock)
         self.provisioning = Provisioning(self.store, self.registry, hostname, clock)
         self.methods = Methods(self.registry)
         self.digital_twins = DigitalTwins(self.registry, self.twins, self.methods)

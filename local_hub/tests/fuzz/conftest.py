@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_hub.core.policy import OWNER
 from local_hub.hub.hub import Hub
 
 KEY = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
@@ -38,7 +39,7 @@ class Bench:
         def failed(error: Exception) -> None:
             raise AssertionError(error)
 
-        hub = Hub(folder / "hub.sqlite", KEY, frozenset({"localhost"}), failed)
+        hub = Hub(folder / "hub.sqlite", {OWNER: KEY}, frozenset({"localhost"}), failed)
         hub.start()
         authentication = {"symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
         await hub.registry.put("one", {"authentication": authentication}, None)

@@ -88,9 +88,10 @@ class RunningHub:
     def configurations(self) -> IoTHubConfigurationManager:
         return IoTHubConfigurationManager.from_connection_string(self.connection_string)
 
-    def consumer(self, group: str = "$Default") -> EventHubConsumerClient:
+    def consumer(self, group: str = "$Default", policy: str = "iothubowner") -> EventHubConsumerClient:
+        told = json.loads(self.command("env", "--policy", policy, "--format", "json").stdout)
         return EventHubConsumerClient.from_connection_string(
-            self.environment["EVENTHUB_CONNECTION_STRING"],
+            told["EVENTHUB_CONNECTION_STRING"],
             group,
             connection_verify=self.environment["IOTHUB_CA_FILE"],
             retry_total=0,

@@ -145,6 +145,24 @@ def events_of(hub: Any, device_id: str, count: int, eventually: Eventually) -> l
     return events
 
 
+def test_a_policy_speaks_for_devices_and_not_as_a_service(hub: Any, connect: Any) -> None:
+    name = f"spoken-for-{uuid.uuid4().hex[:8]}"
+    hub.registry().create_device_with_sas(name, None, None, "enabled")
+    client = Client(hub)
+    keys = json.loads((hub.data / "hub.json").read_bytes())["policy_keys"]
+    tokens = {
+        policy: sign(audience(hub, name), key_bytes(keys[policy]) or b"", int(time.time()) + 600, policy)
+        for policy in ("device", "service")
+    }
+    assert client.put_token(name, tokens["service"]) == 401
+    assert client.put_token(name, tokens["device"]) == 200
+    client.sender(name, "messages/events").send(Message(body=b"hello"))
+    assert state(hub, name) == "Connected"
+    with pytest.raises(LinkDetached):
+        client.connection.create_sender("/messages/devicebound")
+    client.connection.close()
+
+
 def test_events_arrive_with_their_properties(hub: Any, connect: Any, eventually: Eventually) -> None:
     client = connect("amqp-1")
     sender = client.sender("amqp-1", "messages/events")
