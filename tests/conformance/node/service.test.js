@@ -103,6 +103,7 @@ for (const [name, Transport] of Object.entries({ Amqp, AmqpWs })) {
       }
       assert.equal(records.get(`${identity.deviceId}-complete`).statusCode, 'Success');
       assert.equal(records.get(`${identity.deviceId}-reject`).statusCode, 'Rejected');
+      await service.close(); // services share the feedback: this one would take that of the next test
     });
 
     test('a message to nobody is refused', async () => {
@@ -125,6 +126,7 @@ for (const [name, Transport] of Object.entries({ Amqp, AmqpWs })) {
       await device.uploadToBlob('log.txt', require('node:stream').Readable.from(Buffer.from('twelve bytes')), 12);
       const notice = await hub.eventually(() => notices.find((each) => each.deviceId === identity.deviceId));
       assert.equal(notice.blobSizeInBytes, 12);
+      await service.close(); // and the notifications
     });
 
     test('a wrong key is refused', async () => {
