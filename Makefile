@@ -135,7 +135,8 @@ bench-update: setup ## What an update costs, as ratios: patch, check, memory, bl
 	PYTHONPATH=collections:tests python -m bench.bench_update
 
 .PHONY: chaos-hub
-chaos-hub: setup ## kill -9 of the local hub at random moments under load, 50 rounds; prints the counts
+chaos-hub: setup ## kill -9 and power cuts of the local hub at random moments under load, 50 of each; prints the counts
+	@scripts/packages packages-chaos.apt
 	pytest local_hub/tests/chaos --rounds=50 -s
 
 .PHONY: fuzz-hub

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import ssl
-import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .durable_files import sync_folder, write_file
 from .tls import TlsContext
 
 _CA_LIFETIME = timedelta(days=3650)
@@ -67,6 +66,7 @@ class Certificates:
             if not constraints.ca:
                 raise ValueError(f"{certificate.subject.rfc4514_string()} is no certificate authority")
         self._device_cas.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(self._device_cas.parent)
         for certificate in found:
             write_file(self._authority(certificate), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
@@ -82,6 +82,7 @@ class Certificates:
                 raise ValueError(f"{certificate.subject.rfc4514_string()} is not trusted")
         for certificate in found:
             self._authority(certificate).unlink(missing_ok=True)
+        sync_folder(self._device_cas)  # or a power cut would bring them back
 
     def device_authorities(self) -> tuple[bytes, ...]:
         """Who may vouch for devices, as DER."""
@@ -159,21 +160,6 @@ def describe(der: bytes) -> str:
 
 def _certificates(path: Path) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(path.read_bytes())
-
-
-def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a file at once or not at all, never readable by more people than `mode` says, on disk when done."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _builder(

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from .certificates import Certificates, utc_now, write_file
+from .certificates import Certificates, utc_now
 from .core.policy import OWNER, POLICIES
 from .core.quota import Plan, plan
 from .core.sas import new_key
+from .durable_files import write_file
 
 EVENT_HUB = "local-hub"
 _AMQPS = 5671

@@ -24,6 +24,6 @@ settings.register_profile("fuzz", settings.get_profile("local_hub"), max_example
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("local hub")
-    group.addoption("--rounds", type=int, default=3, help="how often tests/chaos kills the hub")
+    group.addoption("--rounds", type=int, default=3, help="how often tests/chaos kills the hub, and cuts its power")
     group.addoption("--seed", type=int, default=None, help="the chance of tests/chaos, to see a run again")
     group.addoption("--connections", type=int, default=2000, help="how many hostile connections at once")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A disk that remembers: one file in a FUSE mount, whose every write and flush is logged, to be replayed in part.
 
-logging_disk.py IMAGE LOG MOUNTPOINT: serves IMAGE as MOUNTPOINT/disk until unmounted. The log is a sequence of records:
-8 bytes monotonic time (ns), 1 byte kind (w or f), 8 bytes offset, 8 bytes length, then the bytes written.
+logging_disk.py IMAGE LOG MOUNTPOINT SECONDS: serves IMAGE as MOUNTPOINT/disk until unmounted, and takes SECONDS for a
+flush. The log is a sequence of records: 8 bytes monotonic time (ns), 1 byte kind (w or f), 8 bytes offset, 8 bytes
+length, then the bytes written.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def read(log: Path) -> Iterator[Record]:
             yield Record(at, offset, source.read(length) if kind == b"w" else None)
 
 
-def serve(image: Path, log: Path, mountpoint: Path) -> None:
+def serve(image: Path, log: Path, mountpoint: Path, flush_seconds: float) -> None:
     """Serve until unmounted."""
     import mfusepy
 
@@ -73,6 +74,7 @@ def serve(image: Path, log: Path, mountpoint: Path) -> None:
             return os.pwrite(self._image.fileno(), data, offset)
 
         def fsync(self, path: str, datasync: int, fh: int) -> int:
+            time.sleep(flush_seconds)
             self._note(b"f", 0, b"")
             return 0
 
@@ -84,4 +86,4 @@ def serve(image: Path, log: Path, mountpoint: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve(*(Path(word) for word in sys.argv[1:4]))
+    serve(*(Path(word) for word in sys.argv[1:4]), float(sys.argv[4]))

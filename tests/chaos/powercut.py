@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,17 +95,53 @@ class Cut:
     dropped: int
 
 
-class RecordedDisk:
-    """An ext4 disk at `mountpoint` whose writes are recorded from `begin` on."""
+# What of the writes since the last flush is on the disk after a cut.
+Keep = Callable[[list[Record]], Iterable[Record]]
 
-    def __init__(self, folder: Path) -> None:
+
+def everything(pending: list[Record]) -> Iterable[Record]:
+    """A disk without a cache."""
+    return pending
+
+
+def nothing(pending: list[Record]) -> Iterable[Record]:
+    """A disk that writes only when it is told to flush."""
+    return ()
+
+
+def pieces(chance: random.Random, size: int) -> Keep:
+    """A disk that writes when and in what order it likes, so that a cut tears writes into pieces of `size` bytes.
+
+    Of each piece there is, by chance, what was written last, or earlier, or before the last flush.
+    """
+
+    def keep(pending: list[Record]) -> Iterable[Record]:
+        share = chance.random()
+        for record in pending:
+            assert record.data is not None
+            for start in range(0, len(record.data), size):
+                if chance.random() < share:
+                    yield Record(record.at, record.offset + start, record.data[start : start + size])
+
+    return keep
+
+
+class RecordedDisk:
+    """An ext4 disk at `mountpoint`, whose writes are recorded within `recorded`.
+
+    With a flush that takes its time, as it does on a real disk, a cut at any moment finds writes that are not flushed.
+    """
+
+    def __init__(self, folder: Path, size: int = SIZE, flush_seconds: float = 0.0) -> None:
         self._folder = folder
         self._image, self._before = folder / "image", folder / "before"
         self._log, self._fuse = folder / "log", folder / "fuse"
+        self._flush_seconds = flush_seconds
+        self._server: subprocess.Popen[bytes] | None = None
         self.mountpoint = folder / "mnt"
         folder.mkdir(parents=True, exist_ok=True)
         with self._image.open("wb") as out:
-            out.truncate(SIZE)
+            out.truncate(size)
         # no lazy initialisation: the kernel's own thread would write whenever it likes
         _run("mkfs.ext4", "-q", "-O", "^metadata_csum_seed", "-E", "lazy_itable_init=0,lazy_journal_init=0",
              "-J", "size=4", self._image)  # fmt: skip
@@ -118,10 +155,12 @@ class RecordedDisk:
     @contextmanager
     def recorded(self) -> Iterator[Path]:
         """Mounted with recording; ends as by pulling the plug."""
-        shutil.copyfile(self._image, self._before)
+        _copy_sparse(self._image, self._before)
         self._fuse.mkdir(exist_ok=True)
+        self.mountpoint.mkdir(exist_ok=True)
         script = Path(__file__).with_name("logging_disk.py")
-        disk = subprocess.Popen([sys.executable, script, self._image, self._log, self._fuse])
+        words = [self._image, self._log, self._fuse, str(self._flush_seconds)]
+        disk = self._server = subprocess.Popen([sys.executable, script, *words])
         try:
             self._await_disk(disk)
             loop = _run("losetup", "--find", "--show", self._fuse / logging_disk.NAME)
@@ -142,6 +181,24 @@ class RecordedDisk:
                 disk.kill()
                 disk.wait()
 
+    @contextmanager
+    def off(self) -> Iterator[int]:
+        """The power goes, at the moment that it yields (monotonic, ns): in here the disk takes and answers nothing.
+
+        Who waits for the disk, waits until this is over; what he writes then is recorded too, after the cut.
+        """
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+        try:
+            os.waitid(os.P_PID, self._server.pid, os.WSTOPPED)
+            yield time.monotonic_ns()
+        finally:
+            self._server.send_signal(signal.SIGCONT)
+
+    def after(self, position: int, keep: Keep) -> int:
+        """Make it the disk that `leave` makes of the last recording, to be mounted and recorded again."""
+        return leave(self.recording(), position, keep, self._image)
+
     def _await_disk(self, disk: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 10
         while not (self._fuse / logging_disk.NAME).exists():
@@ -151,6 +208,18 @@ class RecordedDisk:
 
     def recording(self) -> Recording:
         return Recording(self._before, list(logging_disk.read(self._log)))
+
+
+def leave(recording: Recording, position: int, keep: Keep, image: Path) -> int:
+    """Write to `image` the disk that a cut after `position` records leaves; the answer is how many bytes it lost."""
+    flush = max((i for i in range(position) if recording.log[i].data is None), default=0)
+    pending = [record for record in recording.log[flush:position] if record.data is not None]
+    kept = list(keep(pending))
+    _copy_sparse(recording.before, image)
+    with image.open("r+b", buffering=0) as cut:
+        for record in [*recording.log[:flush], *kept]:
+            _apply(cut.fileno(), record)
+    return _size(pending) - _size(kept)
 
 
 def cuts(recording: Recording, wanted: list[int], chance: random.Random, folder: Path) -> Iterator[tuple[Cut, Path]]:
@@ -174,6 +243,10 @@ def cuts(recording: Recording, wanted: list[int], chance: random.Random, folder:
                 for record in kept:
                     _apply(cut.fileno(), record)
             yield Cut(position, len(pending) - len(kept)), image
+
+
+def _size(records: Iterable[Record]) -> int:
+    return sum(len(record.data or b"") for record in records)
 
 
 def _apply(descriptor: int, record: Record) -> None:

@@ -21,7 +21,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 _AMQPS, _MQTTS = 5671, 8883  # the SDKs let nobody change these, so that each hub needs an address of its own
-_ADDRESSES = [f"127.0.0.{number}" for number in range(31, 40)]
+_ADDRESSES = [f"127.0.{os.getpid() % 250 + 1}.{number}" for number in range(31, 40)]  # tests run in several processes
 _COMMAND = [sys.executable, "-m", "local_hub"]
 
 

@@ -95,6 +95,7 @@ class Link:
         self._link = link
         self._tag = 0
         self._waiting = 0
+        self._settled = False
         self.attached = False
         self.gone = False
         self.max_message = MAX_MESSAGE
@@ -118,14 +119,14 @@ class Link:
     @property
     def confirms(self) -> bool:
         """Whether the client says what became of messages; if it does not, they are settled when they are sent."""
-        return bool(self._link.remote_snd_settle_mode != self._link.SND_SETTLED)
+        return not self._settled and bool(self._link.remote_snd_settle_mode != self._link.SND_SETTLED)
 
-    def attach(self, max_message: int = MAX_MESSAGE) -> None:
-        """Agree to the link as the client asked for it."""
-        link, self.max_message = self._link, max_message
+    def attach(self, max_message: int = MAX_MESSAGE, *, settled: bool = False) -> None:
+        """Agree to the link as the client asked for it, or, if `settled`, to send what nobody has to confirm."""
+        link, self.max_message, self._settled = self._link, max_message, settled
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
-        link.snd_settle_mode = link.remote_snd_settle_mode
+        link.snd_settle_mode = link.SND_SETTLED if settled else link.remote_snd_settle_mode
         link.rcv_settle_mode = link.remote_rcv_settle_mode
         link.max_message_size = max_message
         link.open()

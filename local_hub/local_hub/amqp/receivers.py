@@ -56,7 +56,7 @@ class EventReceiver:
             self._link.finish_drain()
 
     def settled(self, tag: int, accepted: bool) -> None:
-        """Receiver. Event Hubs does not care: the position is the client's business."""
+        """Receiver. Events are settled when they are sent: the position is the client's business."""
 
     def close(self) -> None:
         """Receiver."""

@@ -100,7 +100,7 @@ class ServiceClient:
             receiver.close()
             link.refuse("amqp:link:stolen", "a receiver with a higher epoch reads this partition")
             return
-        link.attach()
+        link.attach(settled=True)  # as Event Hubs: its clients ask for more, and never settle what they read
         self._receivers[link] = receiver
 
     def _answer(self, link: Link, message: IncomingMessage) -> None:

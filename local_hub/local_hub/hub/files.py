@@ -25,6 +25,7 @@ from ..core.blobs import CONTAINER, MAX_PENDING, TOKEN_SECONDS, blob_name, file_
 from ..core.errors import ArgumentInvalid, BlockCountExceedsLimit, MessageTooLarge, TooManyUploads
 from ..core.timestamps import iso
 from ..core.twin import JsonObject
+from ..durable_files import sync_folder
 from .device import Device
 from .notices import Notices
 from .registry import Clock
@@ -249,7 +250,10 @@ class Files:
 
     @contextlib.contextmanager
     def _new_file(self) -> Iterator[IO[bytes]]:
-        self._staged.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._folder.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self._folder.parent)
+        self._staged.mkdir(exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=self._staged, delete=False) as file:
             try:
                 yield file
@@ -265,5 +269,6 @@ def _finish(file: IO[bytes], path: Path) -> str:
     file.flush()
     os.fsync(file.fileno())
     _move(file, path)
+    sync_folder(path.parent)
     stat = path.stat()
     return f'"0x{stat.st_mtime_ns:X}"'

@@ -32,6 +32,7 @@ from ..core.transfer import (
     write_lines,
 )
 from ..core.twin import JsonObject
+from ..durable_files import write_file
 from .configurations import Configurations
 from .device import Device
 from .registry import MAX_BULK, Clock, Registry
@@ -190,7 +191,7 @@ async def _read(address: str) -> bytes:
 
 async def _write(address: str, data: bytes) -> None:
     if address.startswith("/"):
-        await asyncio.to_thread(Path(address).write_bytes, data)
+        await asyncio.to_thread(write_file, Path(address), data, 0o600)
         return
     headers = {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2021-08-06"}
     async with (

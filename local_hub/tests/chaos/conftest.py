@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 of the hub: a few rounds in every run, `--rounds N` for more; what was counted comes in the summary."""
+"""kill -9 and power cuts of the hub: a few rounds in every run, `--rounds N` for more; the counts come at the end."""
 
 from __future__ import annotations
 

@@ -17,16 +17,20 @@ from pathlib import Path
 class HubProcess:
     """One data directory, one address, one process after the other."""
 
-    def __init__(self, data: Path, seed: int) -> None:
+    def __init__(self, data: Path, seed: int, log: Path | None = None) -> None:
         self.data = data
         self.host = _free_address(seed)
         self.https_port = 8443
-        self.log = data.with_suffix(".log")
+        self.log = log or data.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
         shown = subprocess.run(self._command("env", "--format", "json"), capture_output=True, check=True, timeout=60)
         environment = json.loads(shown.stdout)
         self.policy_key = environment["IOTHUB_CONNECTION_STRING"].partition("SharedAccessKey=")[2]
         self.trust = ssl.create_default_context(cafile=environment["IOTHUB_CA_FILE"])
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -48,12 +52,22 @@ class HubProcess:
 
     def kill(self) -> None:
         """kill -9."""
+        self.shoot()
+        self.fall()
+
+    def shoot(self) -> None:
+        """kill -9, without waiting: a process that waits for a disk ends after the disk answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
+
+    def fall(self) -> None:
+        """Wait for the end of what was shot."""
+        assert self._process is not None
         assert self._process.wait(20) == -signal.SIGKILL, self.log.read_text()[-3000:]
 
     def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.runs:
+            assert self._process is not None
             self._process.terminate()
             assert self._process.wait(20) == 0
 

@@ -196,11 +196,14 @@ class Commands:
 
     @property
     def unfinished(self) -> list[str]:
-        """What must still come to its device, or be fed back."""
+        """What must still come to its device, be completed, or be fed back.
+
+        Also what was delivered and not completed yet: if nobody waited for that, its feedback would come too late.
+        """
         return [
             message_id
             for message_id, each in self.all.items()
-            if (each.acknowledged and not each.deliveries) or (each.completed and not each.feedback)
+            if (each.acknowledged or each.deliveries) and not each.feedback
         ]
 
     def judge(self) -> None:

@@ -43,6 +43,7 @@ class Load:
         self.chance = chance
         self.keys: dict[str, str] = {}
         self.jobs: set[str] = set()
+        self._blobs: dict[str, str] = {}
         self._numbers = {"command": 0, "value": 0}
         self._positions = [-1, -1]
         self._over = False
@@ -73,6 +74,7 @@ class Load:
             works += [self._identity_writer(rest, each) for each in IDENTITIES]
             works += [self._configuration_writer(rest, each) for each in CONFIGURATIONS]
             works += [self._job_writer(rest)]
+            works += [self._uploader(rest, each) for each in HTTPS_DEVICES]
         tasks = [asyncio.create_task(self._until_it_breaks(work)) for work in works]
         try:
             await end()
@@ -95,6 +97,7 @@ class Load:
             *(self._look_at_configuration(rest, each) for each in CONFIGURATIONS),
             *(self._look_at_device(rest, each) for each in DEVICES),
             *(self._look_at_job(rest, each) for each in sorted(self.jobs)),
+            *(self._look_at_blob(rest, each) for each in HTTPS_DEVICES),
         )
         await rest.close()
         await self._read_events()
@@ -356,6 +359,25 @@ class Load:
             self.jobs.add(name)
             self.ledger.counts["jobs acknowledged"] += 1
 
+    async def _uploader(self, rest: Rest, device: str) -> None:
+        """One blob, again and again."""
+        register = self.ledger.register(f"blob of {device}")
+        path, token = f"/devices/{device}/files", device_token(self.hub.host, device, self.keys[device])
+        while not self._over:
+            value = self._next("value")
+            status, upload, _ = await rest.request("POST", path, {"blobName": "blob"}, token=token)
+            assert status == 200, status
+            self._blobs[device] = f"/{upload['containerName']}/{upload['blobName']}{upload['sasToken']}"
+            register.begin(value)
+            body = {"n": value, "filling": "x" * self.chance.randrange(20000)}
+            status, _, _ = await rest.request("PUT", self._blobs[device], body)
+            assert status == 201, status
+            register.acknowledge(value)
+            end = {"correlationId": upload["correlationId"], "isSuccess": True}
+            status, _, _ = await rest.request("POST", f"{path}/notifications", end, token=token)
+            assert status == 204, status
+            await asyncio.sleep(self.chance.random() * 0.2)
+
     # what a restarted hub shows
 
     async def _look_at_identity(self, rest: Rest, device: str) -> None:
@@ -385,6 +407,17 @@ class Load:
         status, _, _ = await rest.request("GET", f"/jobs/v2/{job}")
         if status != 200:
             self.ledger.complain(f"{job} was acknowledged and is lost")
+
+    async def _look_at_blob(self, rest: Rest, device: str) -> None:
+        if device not in self._blobs:  # the first cut came before the first upload
+            return
+        status, data, _ = await rest.request("GET", self._blobs[device])
+        assert status in (200, 404), status
+        try:
+            found = None if status == 404 else json.loads(data)["n"]
+        except ValueError:
+            found = f"{len(data)} bytes that are no document"
+        self.ledger.register(f"blob of {device}").observe(found)
 
     async def _read_events(self) -> None:
         """Until every acknowledged event was read, or for five seconds nothing came."""

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -456,6 +457,24 @@ def test_wrong_tokens_are_refused(hub: Any, connect: Any) -> None:
         sender.queue_message(uamqp.Message(b"x"))
         with pytest.raises(uamqp.errors.AMQPConnectionError):
             sender.send_all_messages()
+
+
+def test_nothing_waits_for_the_verdict_of_a_reader_of_events(hub: Any) -> None:
+    """azure-eventhub asks for events that it may settle, and never does: they would be held for ever."""
+    hub.registry().create_device_with_sas("amqp-21", None, None, "enabled")
+    headers = {"Authorization": token(hub, "amqp-21")}
+    for _ in range(3):
+        assert hub.request("POST", "/devices/amqp-21/messages/events", data=b"x", headers=headers).status_code == 204
+    policy = hub.authorization()["Authorization"]
+    client = Client(hub, user=f"iothubowner@sas.root.{hub.host}", password=policy, allowed_mechs="PLAIN")
+    partition = zlib.crc32(b"amqp-21") % 2
+    reader = client.connection.create_receiver(
+        f"local-hub/ConsumerGroups/$Default/Partitions/{partition}", credit=10, name=str(uuid.uuid4())
+    )
+    for _ in range(3):
+        reader.receive(TIMEOUT)
+    assert list(reader.fetcher.unsettled) == []
+    client.connection.close()
 
 
 def test_a_service_comes_with_sasl_plain(hub: Any) -> None:

@@ -31,7 +31,7 @@ def manager(hub: Any) -> Iterator[Any]:
 
 
 def configuration(name: str, condition: str, value: Any, priority: int = 1) -> Configuration:
-    idle = "SELECT deviceId FROM devices WHERE properties.reported.fridge.update.state = 'idle'"
+    idle = f"SELECT deviceId FROM devices WHERE properties.reported.fridge.update.state = 'idle' AND tags.rollout = '{name}'"
     return Configuration(
         id=name,
         schema_version="1.0",
@@ -56,8 +56,9 @@ def fleet(hub: Any, name: str, size: int = 10) -> Any:
 
 
 def releases(registry: Any, name: str) -> list[Any]:
-    everything = QuerySpecification(query="SELECT * FROM devices")
-    twins = [twin for twin in registry.query_iot_hub(everything).items if twin.tags.get("rollout") == name]
+    # by their tag: others' devices on this hub may fill the first page
+    those = QuerySpecification(query=f"SELECT * FROM devices WHERE tags.rollout = '{name}'")
+    twins = registry.query_iot_hub(those).items
     return [twin.properties.desired.get("fridge", {}).get("release") for twin in twins]
 
 

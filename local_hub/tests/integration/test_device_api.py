@@ -90,9 +90,10 @@ def test_messages_are_locked_then_completed_rejected_or_abandoned(hub: Any) -> N
 
 def test_only_the_device_itself_is_admitted(hub: Any, tmp_path: Path) -> None:
     call = caller(hub, "http-3")
-    caller(hub, "http-4")
-    wrong: list[dict[str, str]] = [{"Authorization": text} for text in ("", "SharedAccessSignature sr=x")]
-    wrong.append(hub.authorization())
+    hub.registry().create_device_with_sas("http-4", None, None, "enabled")
+    key = hub.registry().get_device("http-4").authentication.symmetric_key.primary_key
+    others = sign(f"{hub.host}/devices/http-4", key_bytes(key) or b"", int(time.time()) + 60)
+    wrong = [{"Authorization": text} for text in ("", "SharedAccessSignature sr=x", others)]
     for headers in wrong:
         assert call("POST", "/messages/events", data=b"x", headers=headers).status_code == 401
         assert call("GET", "/messages/devicebound", headers=headers).status_code == 401

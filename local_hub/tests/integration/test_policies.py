@@ -96,7 +96,7 @@ def test_only_services_send_to_devices(hub: Any, policy: str) -> None:
     if policy == "service":
         registry.send_c2d_message(name, "come home")
     else:
-        with pytest.raises(Exception, match="C2D message send failure|401"):
+        with pytest.raises(Exception, match=r"C2D message send failure|401"):
             registry.send_c2d_message(name, "come home")
     waiting = hub.registry().get_device(name).cloud_to_device_message_count
     assert waiting == (policy == "service")
