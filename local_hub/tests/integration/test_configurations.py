@@ -19,6 +19,7 @@ from azure.iot.hub.models import (
 from msrest.exceptions import HttpOperationError
 
 Eventually = Callable[..., Any]
+SELECT = "SELECT * FROM devices WHERE {}"
 WAVE = "tags.rollout='{}' AND tags.bucket < {}"
 
 
@@ -31,7 +32,7 @@ def manager(hub: Any) -> Iterator[Any]:
 
 
 def configuration(name: str, condition: str, value: Any, priority: int = 1) -> Configuration:
-    idle = f"SELECT deviceId FROM devices WHERE properties.reported.fridge.update.state = 'idle' AND tags.rollout = '{name}'"
+    idle = f"properties.reported.fridge.update.state = 'idle' AND tags.rollout = '{name}'"
     return Configuration(
         id=name,
         schema_version="1.0",
@@ -39,7 +40,7 @@ def configuration(name: str, condition: str, value: Any, priority: int = 1) -> C
         content=ConfigurationContent(device_content={"properties.desired.fridge.release": value}),
         target_condition=condition,
         priority=priority,
-        metrics=ConfigurationMetrics(queries={"idle": idle}),
+        metrics=ConfigurationMetrics(queries={"idle": SELECT.format(idle)}),
     )
 
 
@@ -57,7 +58,7 @@ def fleet(hub: Any, name: str, size: int = 10) -> Any:
 
 def releases(registry: Any, name: str) -> list[Any]:
     # by their tag: others' devices on this hub may fill the first page
-    those = QuerySpecification(query=f"SELECT * FROM devices WHERE tags.rollout = '{name}'")
+    those = QuerySpecification(query=SELECT.format(f"tags.rollout = '{name}'"))
     twins = registry.query_iot_hub(those).items
     return [twin.properties.desired.get("fridge", {}).get("release") for twin in twins]
 
