@@ -42,6 +42,18 @@ attributes:
       - This action does not modify state.
 """
 
+    # Use together with the standard fragment, where nothing is to be added
+    FULL = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
     ACTIONGROUP_IOTHUB = r"""
 options: {}
 attributes:
@@ -50,4 +62,14 @@ attributes:
     support: full
     membership:
       - iotops.fleet.iothub
+"""
+
+    ACTIONGROUP_PROVISIONING = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/iotops.fleet.provisioning) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - iotops.fleet.provisioning
 """

@@ -47,6 +47,11 @@ options:
       - PEM file that the certificate of the hub is verified against. Needed for a private one only.
       - If not given, the environment variable E(IOTHUB_CA_FILE) is used, and then what the system trusts.
     type: path
+"""
+
+    # Of a hub and of a provisioning service; use together with the standard fragment or PROVISIONING
+    SERVICE = r"""
+options:
   timeout:
     description:
       - Seconds that the whole operation may take, with all repetitions that throttling makes necessary.
@@ -58,7 +63,7 @@ requirements:
   - azure-identity for O(auth=identity)
 notes:
   - Runs where the module is executed, usually C(localhost). The devices themselves are never connected to.
-  - A hub that throttles is asked again, with growing pauses or when it says, until O(timeout) is over.
+  - A service that throttles is asked again, with growing pauses or when it says, until O(timeout) is over.
 """
 
     # How long a batch will take; use together with the standard fragment
@@ -74,6 +79,20 @@ options:
     description: How many units of O(sku) the hub has.
     type: int
     default: 1
+"""
+
+    # Devices by id or by condition; use together with the standard fragment
+    CHOSEN = r"""
+options:
+  devices:
+    description: Ids of the devices. An empty list is fine and changes nothing.
+    type: list
+    elements: str
+  target_condition:
+    description:
+      - Which devices, a condition on tags and reported properties as in M(iotops.fleet.iothub_configuration). C(*) is
+        all. Give this or O(devices).
+    type: str
 """
 
     # A provisioning service instead of a hub
@@ -115,16 +134,4 @@ options:
       - PEM file that the certificate of the provisioning service is verified against. Needed for a private one only.
       - If not given, the environment variable E(IOTHUB_CA_FILE) is used, and then what the system trusts.
     type: path
-  timeout:
-    description:
-      - Seconds that the whole operation may take, with all repetitions that throttling makes necessary.
-    type: int
-    default: 60
-requirements:
-  - six (azure-iot-hub 2.7 imports it without requiring it)
-  - azure-iot-hub >= 2.7 (Python 3.13 at most, as its dependency uamqp)
-  - azure-identity for O(auth=identity)
-notes:
-  - Runs where the module is executed, usually C(localhost). The devices themselves are never connected to.
-  - A service that throttles is asked again, with growing pauses or when it says, until O(timeout) is over.
 """

@@ -244,7 +244,10 @@ class FtpsServer(FtpServer):
     """Explicit FTPS; the certificate is verified against `ca_file` or the system's authorities."""
 
     def _connect(self) -> ftplib.FTP:
-        context = ssl.create_default_context(cafile=self.login.ca_file)
+        try:
+            context = ssl.create_default_context(cafile=self.login.ca_file)
+        except OSError as exc:  # which does not say of which file
+            raise FileServerError(f"ca_file: {self.login.ca_file}: {exc.strerror or exc}") from exc
         return _ReusingFtpTls(timeout=self.login.timeout, context=context)
 
     def _secure(self) -> None:
@@ -258,19 +261,29 @@ class SftpServer(FileServer):
     def __init__(self, login: Login) -> None:
         super().__init__(login)
         import paramiko
+        from paramiko.pkey import UnknownKeyType
 
         if not login.host_key:
             raise FileServerError("sftp needs host_key, the server's public key line: an unknown server is not trusted")
+        no_key = (ValueError, TypeError, paramiko.SSHException, UnknownKeyType)
         kind, _space, rest = login.host_key.partition(" ")
-        expected = paramiko.PKey.from_type_string(kind, base64.b64decode(rest.split(" ")[0]))
+        try:
+            expected = paramiko.PKey.from_type_string(kind, base64.b64decode(rest.split(" ")[0]))
+        except no_key as exc:
+            raise FileServerError("host_key: no public key line (ssh-ed25519 AAAA...)") from exc
+        key = None
+        try:
+            if login.private_key:
+                key = paramiko.PKey.from_path(login.private_key, login.password or None)
+        except no_key as exc:
+            raise FileServerError(f"private_key: {login.private_key} is no key that the password opens") from exc
         host, port = self.url.hostname or "localhost", self.url.port or 22
         self._ssh = paramiko.Transport(socket.create_connection((host, port), timeout=login.timeout))
         self._ssh.start_client(timeout=login.timeout)
         if self._ssh.get_remote_server_key() != expected:
             self._ssh.close()
             raise FileServerError(f"{host}:{port} shows another host key than the pinned one: not sent anything")
-        if login.private_key:
-            key = paramiko.PKey.from_path(login.private_key, login.password or None)
+        if key:
             self._ssh.auth_publickey(login.username, key)
         else:
             self._ssh.auth_password(login.username, login.password)
@@ -416,7 +429,11 @@ def connect(login: Login) -> Iterator[FileServer]:
     parts = urlsplit(login.url)
     if parts.scheme not in _BY_SCHEME:
         raise FileServerError(f"url: '{parts.scheme}' is not one of {', '.join(_BY_SCHEME)}")
-    where = f"file server {parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as exc:
+        raise FileServerError(f"url: {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}: {exc}") from exc
+    where = f"file server {parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
     server = None
     try:
         server = _BY_SCHEME[parts.scheme](login)
@@ -429,6 +446,8 @@ def connect(login: Login) -> Iterator[FileServer]:
         hint = "; check username and password" if str(exc).startswith("530") else ""
         raise FileServerError(f"{where}: it answered {exc}{hint}") from exc
     except (OSError, EOFError, ftplib.Error) as exc:
+        if isinstance(exc, OSError) and isinstance(exc.filename, str):
+            raise FileServerError(f"{exc.filename}: {exc.strerror}") from exc  # a file of this machine
         raise FileServerError(f"{where}: {exc or type(exc).__name__}; is it running and reachable?") from exc
     except Exception as exc:
         if type(exc).__module__.startswith("paramiko"):

@@ -4,8 +4,9 @@
 
 """Cloud-to-device messages over AMQP: one connection for a whole list, an answer for each device.
 
-The SDK's ``send_c2d_message`` sends one message at a time and throws the hub's reason away. Here the SDK's client makes
-the authenticated link, the messages of the list go out together, and each one's disposition is read.
+The SDK's ``send_c2d_message`` sends one message at a time and throws the hub's reason away. Here a link like the SDK's
+carries the messages of the list together, and each one's disposition is read. azure-iot-hub itself is not imported:
+that takes longer than a thousand messages do.
 
 A message whose fate is unknown because the connection broke is sent again: at least once, as AMQP promises no more.
 """
@@ -119,14 +120,14 @@ class Courier:
             time.sleep(0.001)  # uamqp does not wait by itself and would eat a core
 
     def _client(self) -> t.Any:
+        if self._address.credential is None:
+            return self._address.send_client()
         from azure.core.exceptions import AzureError
 
         try:
-            client = self._address.send_client()
+            return self._address.send_client()
         except AzureError as error:
             raise no_token(_DOING, error) from None
-        client._keep_alive_interval = 0  # its thread would delay close() by a second, and this link never idles
-        return client
 
     def _refused(self) -> HubError:
         caller = self._address.caller()

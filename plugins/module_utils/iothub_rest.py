@@ -10,6 +10,7 @@ The SDK's own retries are switched off: they know no deadline and would sleep fo
 from __future__ import annotations
 
 import logging
+import threading
 import typing as t
 import urllib.parse
 
@@ -31,25 +32,42 @@ class Rest:
     api_version = "2021-04-12"
 
     def __init__(self, address: HubAddress, patience: Patience, ca_file: str | None = None) -> None:
-        """Prepare; nothing is sent yet. Raises ImportError if azure-iot-hub is missing."""
-        from azure.core.exceptions import AzureError
-        from azure.iot.hub.protocol.iot_hub_gateway_service_ap_is import IotHubGatewayServiceAPIs
-        from msrest import exceptions
-
+        """Prepare; nothing is sent yet."""
         _silence()
         self.address = address
         self._patience = patience
         self._ca_file = ca_file
-        self._foreign: t.Any = exceptions
-        self._no_token: type[Exception] = AzureError
-        self._rest = IotHubGatewayServiceAPIs(address.authentication(), f"https://{address.netloc}")
-        self._rest.config.keep_alive = True  # one TLS connection for all calls of a thread
-        self._rest.config.retry_policy.retries = 0
-        self._rest.config.retry_policy.policy.status_forcelist = ()
+        self._loading = threading.Lock()
+        self._client: t.Any = None
 
     def close(self) -> None:
         """Give the connections back."""
-        self._rest.close()
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def _rest(self) -> t.Any:
+        """The SDK's client, with the first call that is made: messages need none, and to import it takes a second.
+
+        Raises ImportError if azure-iot-hub is missing.
+        """
+        with self._loading:  # several threads may make the first call
+            if self._client is None:
+                self._client = self._made()
+        return self._client
+
+    def _made(self) -> t.Any:
+        from azure.core.exceptions import AzureError
+        from azure.iot.hub.protocol.iot_hub_gateway_service_ap_is import IotHubGatewayServiceAPIs
+        from msrest import exceptions
+
+        self._foreign: t.Any = exceptions
+        self._no_token: type[Exception] = AzureError
+        made = IotHubGatewayServiceAPIs(self.address.authentication(), f"https://{self.address.netloc}")
+        made.config.keep_alive = True  # one TLS connection for all calls of a thread
+        made.config.retry_policy.retries = 0
+        made.config.retry_policy.policy.status_forcelist = ()
+        return made
 
     def left(self) -> float:
         """Seconds until the whole operation must be over."""

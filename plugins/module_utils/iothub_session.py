@@ -27,18 +27,13 @@ def session(engine: type[Engine], where: HubAddress, timeout: int, ca_file: str 
     if timeout < 1:
         raise HubError(f"timeout is {timeout} s; it must be 1 s or more")
     with trusting(ca_file):
-        connected = _engine(engine, where, timeout, ca_file)
+        connected = engine(where, Patience(timeout), ca_file)
         try:
             yield connected
         except HubError as error:
             raise HubError(where.redact(str(error)), error.result) from None
+        except ImportError as error:
+            # azure-iot-hub 2.7 imports six without requiring it: name the module that is really missing
+            raise HubError(f"{missing_required_lib('azure-iot-hub')} ({error})") from None
         finally:
             connected.close()
-
-
-def _engine(engine: type[Engine], where: HubAddress, timeout: int, ca_file: str | None) -> Engine:
-    try:
-        return engine(where, Patience(timeout), ca_file)
-    except ImportError as error:
-        # azure-iot-hub 2.7 imports six without requiring it: name the module that is really missing
-        raise HubError(f"{missing_required_lib('azure-iot-hub')} ({error})") from None

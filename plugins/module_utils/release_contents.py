@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,15 +27,16 @@ def live_names(repository: str) -> set[str]:
     root = Path(repository)
     metadata = root / "metadata"
     found = {f"metadata/{path.name}" for path in metadata.glob("*.root.json")} | {"metadata/timestamp.json"}
-    snapshot = _signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
+    with _reading(metadata / "timestamp.json"):
+        snapshot = _versions(metadata / "timestamp.json")["snapshot.json"]
     found.add(f"metadata/{snapshot}.snapshot.json")
-    for role, meta in _signed(metadata / f"{snapshot}.snapshot.json")["meta"].items():
-        name = f"{meta['version']}.{role}"
+    for role, version in _versions(metadata / f"{snapshot}.snapshot.json").items():
+        name = f"{version}.{role}"
         found.add(f"metadata/{name}")
-        found |= set(_targets(root, _signed(metadata / name).get("targets", {})))
+        found |= set(_named(root, metadata / name))
     for path in (root / "pending").glob("*.json"):
         # what waits for a signature is as good as published
-        found |= set(_targets(root, _signed(path).get("targets", {})))
+        found |= set(_named(root, path))
     return found
 
 
@@ -56,8 +58,8 @@ def offered(repository: str, ring: str, version: str) -> dict[str, Path]:
         raise Unreadable(f"{repository} has no metadata of ring {ring}")
     folder = f"{ring}/{version}"
     return {
-        path.rpartition("/")[2]: root / "targets" / folder / f"{target['hashes']['sha256']}.{path.rpartition('/')[2]}"
-        for path, target in _signed(found[-1]).get("targets", {}).items()
+        path.rpartition("/")[2]: root / "targets" / folder / f"{digest}.{path.rpartition('/')[2]}"
+        for path, digest in _targets(found[-1]).items()
         if path.rpartition("/")[0] == folder
     }
 
@@ -88,10 +90,11 @@ def objects_of(document: bytes) -> Iterator[str]:
         raise Unreadable(f"not a manifest: {exc}") from exc
 
 
-def _targets(root: Path, targets: dict[str, Any]) -> Iterator[str]:
-    for path, target in targets.items():
+def _named(root: Path, metadata: Path) -> Iterator[str]:
+    """What `metadata` and the documents that it offers lead to."""
+    for path, digest in _targets(metadata).items():
         folder, _slash, name = path.rpartition("/")
-        file = f"targets/{folder}/{target['hashes']['sha256']}.{name}"
+        file = f"targets/{folder}/{digest}.{name}"
         yield file
         if name not in ("manifest.json", "patches.json"):
             continue
@@ -113,9 +116,28 @@ def _indexed(root: Path, index: str) -> Iterator[str]:
         raise Unreadable(f"{index}: {exc}") from exc
 
 
+def _versions(path: Path) -> dict[str, int]:
+    """The metadata that a timestamp or a snapshot names."""
+    with _reading(path):
+        return {name: int(meta["version"]) for name, meta in _signed(path)["meta"].items()}
+
+
+def _targets(path: Path) -> dict[str, str]:
+    """The targets that metadata offers, with their hashes; those of a role that offers none are none."""
+    with _reading(path):
+        return {name: str(target["hashes"]["sha256"]) for name, target in _signed(path).get("targets", {}).items()}
+
+
 def _signed(path: Path) -> dict[str, Any]:
-    try:
-        signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise Unreadable(f"{path.name}: {exc}") from exc
+    signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
     return signed
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Unreadable(f"{path.name}: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise Unreadable(f"{path.name}: {exc!r}") from exc

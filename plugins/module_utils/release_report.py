@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -58,8 +59,9 @@ def telemetry(database: str | None, release_id: str, ring: str) -> dict[str, Any
     empty = {"available": False, "presses": {}, "devices_heard": 0, "crashes": {"count": 0, "devices": 0, "groups": []}}
     if not database or not os.path.exists(database):
         return empty
+    where = f"{Path(database).absolute().as_uri()}?mode=ro"
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as db:
+        with contextlib.closing(sqlite3.connect(where, uri=True, timeout=10)) as db:
             return _telemetry(db, (release_id, ring))
     except sqlite3.Error as exc:
         raise ReportError(f"the telemetry store {database} cannot be read: {exc}") from exc

@@ -15,6 +15,8 @@ description:
   - Everything but what waits for signatures must chain from O(root). What is here and newer than on the server is
     left alone and waits for M(iotops.fleet.file_publish).
 author: The iotops.fleet project (@iotops-fleet)
+extends_documentation_fragment:
+  - iotops.fleet.file_server
 options:
   dest:
     description: Folder of the repository on this machine.
@@ -27,32 +29,6 @@ options:
     description: Also bring the layers and patches, which making patches from earlier releases needs.
     type: bool
     default: false
-  url:
-    description: >-
-      Where to: C(ftp://host:port/path), C(ftps://) (explicit TLS with session reuse), C(sftp://) or C(file:///path).
-    type: str
-    required: true
-  username:
-    description: User name at the server.
-    type: str
-    default: anonymous
-  password:
-    description: Password at the server.
-    type: str
-    default: ""
-  ca_file:
-    description: PEM of the authority behind the server's certificate, for FTPS with a private one.
-    type: path
-  host_key:
-    description: The server's public key line, needed for SFTP.
-    type: str
-  private_key:
-    description: File of an OpenSSH key to log in with over SFTP; O(password) is its passphrase then.
-    type: path
-  timeout:
-    description: Seconds to wait for one answer of the server.
-    type: int
-    default: 30
 attributes:
   check_mode:
     support: full

@@ -15,6 +15,8 @@ description:
   - Every file goes up under a temporary name, is checked, and is renamed. C(metadata/timestamp.json) goes last, so
     devices see the old repository or the new one and nothing between, even when the upload is killed.
 author: The iotops.fleet project (@iotops-fleet)
+extends_documentation_fragment:
+  - iotops.fleet.file_server
 options:
   state:
     description: V(present) makes sure that everything is there.
@@ -25,28 +27,6 @@ options:
     description: Folder of the repository.
     type: path
     required: true
-  url:
-    description: >-
-      Where to: C(ftp://host:port/path), C(ftps://) (explicit TLS with session reuse), C(sftp://) or C(file:///path).
-    type: str
-    required: true
-  username:
-    description: User name at the server.
-    type: str
-    default: anonymous
-  password:
-    description: Password at the server.
-    type: str
-    default: ""
-  ca_file:
-    description: PEM of the authority behind the server's certificate, for FTPS with a private one.
-    type: path
-  host_key:
-    description: The server's public key line, needed for SFTP.
-    type: str
-  private_key:
-    description: File of an OpenSSH key to log in with over SFTP; O(password) is its passphrase then.
-    type: path
   connections:
     description: How many lines to the server objects go over at once. A server that takes fewer gets fewer.
     type: int
@@ -62,10 +42,6 @@ options:
       - V(0) removes nothing.
     type: float
     default: 168
-  timeout:
-    description: Seconds to wait for one answer of the server.
-    type: int
-    default: 30
 attributes:
   check_mode:
     support: full

@@ -17,16 +17,11 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
   - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
+  - iotops.fleet.attributes.full
   - iotops.fleet.attributes.actiongroup_iothub
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   devices:
     description: The devices.

@@ -17,6 +17,7 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
   - iotops.fleet.attributes
   - iotops.fleet.attributes.info_module
   - iotops.fleet.attributes.actiongroup_iothub
@@ -81,33 +82,33 @@ devices:
       description: Device id.
       type: str
       sample: fridge-0001
-    status:
+    status: &status
       description: Whether it may connect, V(enabled) or V(disabled).
       type: str
       sample: enabled
-    status_reason:
+    status_reason: &status_reason
       description: Why it has this status, if somebody said so.
       type: str
-    status_updated_time:
+    status_updated_time: &status_updated_time
       description: When the status last changed, ISO 8601 UTC. Null if never.
       type: str
-    connection_state:
+    connection_state: &connection_state
       description: V(Connected) or V(Disconnected). A hub may take a minute to notice that a device is gone.
       type: str
       sample: Connected
-    last_activity_time:
+    last_activity_time: &last_activity_time
       description: When it last connected, received or sent, ISO 8601 UTC. Null if never.
       type: str
       sample: "2026-11-23T18:00:00.123Z"
-    authentication_type:
+    authentication_type: &authentication_type
       description: How it proves who it is, V(sas), V(selfSigned), V(certificateAuthority) or V(none).
       type: str
       sample: sas
-    messages_waiting:
+    messages_waiting: &messages_waiting
       description: How many cloud-to-device messages wait for it.
       type: int
       sample: 0
-    tags:
+    tags: &tags
       description: The tags of its twin.
       type: dict
       sample: {ring: beta}
@@ -129,36 +130,15 @@ devices:
           description: Module id.
           type: str
           sample: thermostat
-        status:
-          description: Whether it may connect, V(enabled) or V(disabled).
-          type: str
-          sample: enabled
-        status_reason:
-          description: Why it has this status, if somebody said so.
-          type: str
-        status_updated_time:
-          description: When the status last changed, ISO 8601 UTC. Null if never.
-          type: str
-        connection_state:
-          description: V(Connected) or V(Disconnected). A hub may take a minute to notice that a device is gone.
-          type: str
-          sample: Connected
-        last_activity_time:
-          description: When it last connected, received or sent, ISO 8601 UTC. Null if never.
-          type: str
-          sample: "2026-11-23T18:00:00.123Z"
-        authentication_type:
-          description: How it proves who it is, V(sas), V(selfSigned), V(certificateAuthority) or V(none).
-          type: str
-          sample: sas
-        messages_waiting:
-          description: How many cloud-to-device messages wait for it.
-          type: int
-          sample: 0
-        tags:
-          description: The tags of its twin.
-          type: dict
-          sample: {ring: beta}
+        # as of a device
+        status: *status
+        status_reason: *status_reason
+        status_updated_time: *status_updated_time
+        connection_state: *connection_state
+        last_activity_time: *last_activity_time
+        authentication_type: *authentication_type
+        messages_waiting: *messages_waiting
+        tags: *tags
         connection_string:
           description: What the module connects with. B(A secret.) Null for a module without a symmetric key.
           returned: O(return_keys=true)

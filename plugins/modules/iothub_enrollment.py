@@ -19,13 +19,10 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub.provisioning
+  - iotops.fleet.iothub.service
   - iotops.fleet.attributes
+  - iotops.fleet.attributes.actiongroup_provisioning
 attributes:
-  action_group:
-    description: Use C(group/iotops.fleet.provisioning) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - iotops.fleet.provisioning
   check_mode:
     support: full
   diff_mode:

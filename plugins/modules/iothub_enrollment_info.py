@@ -17,14 +17,10 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub.provisioning
+  - iotops.fleet.iothub.service
   - iotops.fleet.attributes
   - iotops.fleet.attributes.info_module
-attributes:
-  action_group:
-    description: Use C(group/iotops.fleet.provisioning) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - iotops.fleet.provisioning
+  - iotops.fleet.attributes.actiongroup_provisioning
 options:
   kind:
     description: Whether to read enrolments of single devices or of groups.

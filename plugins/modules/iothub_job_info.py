@@ -15,6 +15,7 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
   - iotops.fleet.attributes
   - iotops.fleet.attributes.info_module
   - iotops.fleet.attributes.actiongroup_iothub
@@ -64,7 +65,7 @@ jobs:
     status:
       description:
         - V(scheduled), V(queued), V(running), V(completed), V(failed) or V(cancelled). Azure also says V(enqueued) and
-          V(unknown). Null in check mode for a job that does not exist yet.
+          V(unknown).
       type: str
       sample: running
     target_condition:

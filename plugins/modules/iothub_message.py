@@ -18,6 +18,8 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
+  - iotops.fleet.iothub.chosen
   - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
   - iotops.fleet.attributes.actiongroup_iothub
@@ -33,15 +35,6 @@ attributes:
     details:
       - Each run sends again.
 options:
-  devices:
-    description: Ids of the devices. An empty list is fine and changes nothing.
-    type: list
-    elements: str
-  target_condition:
-    description:
-      - Which devices, a condition on tags and reported properties as in M(iotops.fleet.iothub_configuration). C(*) is
-        all. Give this or O(devices).
-    type: str
   body:
     description: A dictionary or list, sent as JSON, or a string, sent as it is. 64 KiB at most.
     type: raw

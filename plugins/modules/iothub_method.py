@@ -19,6 +19,8 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
+  - iotops.fleet.iothub.chosen
   - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
   - iotops.fleet.attributes.actiongroup_iothub
@@ -34,15 +36,6 @@ attributes:
     details:
       - Each run calls again.
 options:
-  devices:
-    description: Ids of the devices. An empty list is fine and changes nothing.
-    type: list
-    elements: str
-  target_condition:
-    description:
-      - Which devices, a condition on tags and reported properties as in M(iotops.fleet.iothub_configuration). C(*) is
-        all. Give this or O(devices).
-    type: str
   method:
     description: Name of the method.
     type: str

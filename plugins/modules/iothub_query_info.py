@@ -17,6 +17,7 @@ author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
   - iotops.fleet.attributes
   - iotops.fleet.attributes.info_module
   - iotops.fleet.attributes.actiongroup_iothub

@@ -11,32 +11,19 @@ short_description: Set tags and desired properties of device twins
 version_added: 0.1.0
 description:
   - Merges tags and desired properties into the twins of a list of devices, and only where something differs.
-  - Nothing is written if one of the devices is not registered.
+  - The same change is made to each. Nothing is written if one of the devices is not registered.
   - For a whole ring M(iotops.fleet.iothub_configuration) does it with one document; this module is for single devices.
 author:
   - The iotops.fleet project (@iotops-fleet)
 extends_documentation_fragment:
   - iotops.fleet.iothub
+  - iotops.fleet.iothub.service
+  - iotops.fleet.iothub.chosen
   - iotops.fleet.iothub.sku
   - iotops.fleet.attributes
+  - iotops.fleet.attributes.full
   - iotops.fleet.attributes.actiongroup_iothub
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
-  devices:
-    description: Ids of the devices. The same change is made to each.
-    type: list
-    elements: str
-  target_condition:
-    description:
-      - Which devices, a condition on tags and reported properties as in M(iotops.fleet.iothub_configuration). C(*) is
-        all. Give this or O(devices).
-    type: str
   tags:
     description: Tags to merge (JSON merge patch). A null deletes, what is not named stays.
     type: dict

@@ -150,7 +150,7 @@ def main() -> None:
             write_whole(dest, document)
     except LayerError as exc:
         module.fail_json(msg=f"patches for ring {p['ring']}: {exc}")
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, TypeError) as exc:
         module.fail_json(msg=f"patches for ring {p['ring']}: {p['manifest']} or the repository cannot be read: {exc}")
     patches = json.loads(document)["patches"] if document else []
     module.exit_json(

@@ -15,11 +15,9 @@ description:
     they were built from.
   - The same build gives the same bytes. A version that is published already keeps the provenance that it has.
 author: The iotops.fleet project (@iotops-fleet)
+extends_documentation_fragment:
+  - iotops.fleet.release_document
 options:
-  manifest:
-    description: Manifest of the release.
-    type: path
-    required: true
   sbom:
     description: Bill of materials of the release.
     type: path
@@ -49,18 +47,6 @@ options:
   passphrase:
     description: Passphrase of the key.
     type: str
-    required: true
-  repository:
-    description: Folder of the update repository.
-    type: path
-    required: true
-  ring:
-    description: Ring that the release is for.
-    type: str
-    required: true
-  dest:
-    description: File to write.
-    type: path
     required: true
 attributes:
   check_mode:

@@ -113,12 +113,14 @@ class Report:
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
-        self.folder = params["dest"]
+        # with a slash at its end it would have no name that `latest` can point to
+        self.folder = os.path.normpath(params["dest"])
         self.path = os.path.join(self.folder, "report.json")
 
     def wanted(self, old: dict[str, Any] | None) -> dict[str, Any]:
         """The report as it should read; what an earlier run published and tested is kept."""
         p = self.params
+        _check(p["release"], p["devices"])
         release, before = p["release"], old or {}
         tests = sources.ui_tests(p["ui_tests"]) if p["ui_tests"] else {}
         if not tests.get("tests"):
@@ -145,7 +147,7 @@ class Report:
                 found = json.load(source)
         except (FileNotFoundError, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) and found.get("schema") == sources.SCHEMA else None
 
     def latest_is_this(self) -> bool:
         latest = os.path.join(os.path.dirname(self.folder), "latest")
@@ -175,6 +177,15 @@ class Report:
             shots = os.path.join(source, "screenshots")
             if os.path.isdir(shots):
                 shutil.copytree(shots, os.path.join(self.folder, "screenshots"), dirs_exist_ok=True)
+
+
+def _check(release: dict[str, Any], devices: list[dict[str, Any]]) -> None:
+    wanted = [("release", release, ("id", "version")), *(("devices", row, ("id", "state")) for row in devices)]
+    for option, given, names in wanted:
+        if missing := [name for name in names if name not in given]:
+            raise sources.ReportError(
+                f"{option} lacks {' and '.join(missing)}: give what iotops.fleet.release_status_info returned"
+            )
 
 
 def _told(report: dict[str, Any] | None) -> dict[str, Any]:

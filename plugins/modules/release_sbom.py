@@ -14,11 +14,9 @@ description:
     licences, and the packages that the agent finds on the device.
   - The same commit gives the same bytes. A version that is published already keeps the bill that it was published with.
 author: The iotops.fleet project (@iotops-fleet)
+extends_documentation_fragment:
+  - iotops.fleet.release_document
 options:
-  manifest:
-    description: Manifest of the release.
-    type: path
-    required: true
   layers:
     description: What M(iotops.fleet.app_layer) returned for each layer, with its
       RV(iotops.fleet.app_layer#module:layer) and RV(iotops.fleet.app_layer#module:wheels).
@@ -28,18 +26,6 @@ options:
   image_requirements:
     description: Requirements file with the packages of the device's image that the agent needs.
     type: path
-  repository:
-    description: Folder of the update repository.
-    type: path
-    required: true
-  ring:
-    description: Ring that the release is for.
-    type: str
-    required: true
-  dest:
-    description: File to write.
-    type: path
-    required: true
 attributes:
   check_mode:
     support: full

@@ -245,7 +245,11 @@ def repository(params: dict[str, Any]) -> Any:
         online={"snapshot": params["snapshot_key"], "timestamp": params["timestamp_key"]},
         releases_kept=params["releases_kept"],
     )
-    wanted.expiry.update({role: float(days) for role, days in params["expiry"].items()})
+    for role, days in params["expiry"].items():
+        try:
+            wanted.expiry[role] = float(days)
+        except (ValueError, TypeError):
+            raise tuf.RepositoryFault(f"expiry: {role}: {days!r} is no number of days") from None
     keys = tuf.KeyStore(tuple(Path(folder) for folder in params["keys"]), params["passphrase"])
     return tuf.Repository(Path(params["repository"]), keys, wanted)
 

@@ -85,10 +85,9 @@ def test_a_group_of_defaults_has_the_modules_that_say_so(group: str) -> None:
 def memberships(module: str) -> list[str]:
     plugin = importlib.import_module(f"ansible_collections.iotops.fleet.plugins.modules.{module}")
     told = yaml.safe_load(plugin.DOCUMENTATION)
-    if "iotops.fleet.attributes.actiongroup_iothub" in told.get("extends_documentation_fragment", []):
-        return ["iotops.fleet.iothub"]
-    groups: list[str] = told.get("attributes", {}).get("action_group", {}).get("membership", [])
-    return groups
+    fragments = told.get("extends_documentation_fragment", [])
+    start = "iotops.fleet.attributes.actiongroup_"
+    return [name.replace(start, "iotops.fleet.") for name in fragments if name.startswith(start)]
 
 
 def test_the_example_of_the_inventory_has_options_that_there_are() -> None:

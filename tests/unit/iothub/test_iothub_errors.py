@@ -169,6 +169,15 @@ def test_a_missing_library_is_named(run: t.Any, monkeypatch: pytest.MonkeyPatch)
     assert "azure-iot-hub" in run("iothub_query_info", **QUERY)["msg"]
 
 
+def test_a_missing_library_is_named_for_messages_too(
+    run: t.Any, hub: HubSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uamqp", None)
+    result = run("iothub_message", devices=["f1"], body="x")
+    assert "azure-iot-hub" in result["msg"]
+    assert "uamqp" in result["msg"]
+
+
 class Tls(t.NamedTuple):
     """A TLS server on 127.0.0.1 with a certificate of its own."""
 

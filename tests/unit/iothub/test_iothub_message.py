@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import typing as t
 
-from hub_simulator import QUEUE_DEPTH, HubSimulator
+from hub_simulator import CONNECTION_STRING, QUEUE_DEPTH, HubSimulator
 from uamqp import errors
 
 
@@ -39,6 +42,25 @@ def test_sends_one_message_to_each_over_one_connection(run: t.Any, hub: HubSimul
     assert message.properties.message_id == b"r1"
     assert message.properties.content_type == b"application/json"
     assert abs(message.properties.absolute_expiry_time / 1000 - time.time() - 600) < 10
+
+
+def test_the_sdk_that_takes_longer_to_import_than_to_send_is_not_imported() -> None:
+    where = "ansible_collections.iotops.fleet.plugins"
+    code = f"""
+import sys
+from {where}.modules import iothub_message
+from {where}.module_utils.iothub_connection import parse
+from {where}.module_utils.iothub_courier import Courier
+from {where}.module_utils.iothub_engine import Hub
+from {where}.module_utils.iothub_patience import Patience
+address = parse({CONNECTION_STRING!r})
+Hub(address, Patience(5)).close()
+Courier(address, Patience(5), None, None)._client()
+print([name for name in sys.modules if name.startswith(("azure", "msrest", "requests"))])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": os.pathsep.join(sys.path)},
+                         capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
 
 
 def test_each_run_sends_again(run: t.Any, hub: HubSimulator) -> None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from ansible_collections.iotops.fleet.plugins.module_utils import layer_archive
@@ -91,3 +92,123 @@ def test_wheels_are_trimmed_and_a_pattern_without_a_file_is_an_error(tmp_path: P
     assert list(files) == ["thing/__init__.py"]
     with pytest.raises(layer_archive.LayerError, match="thing/gone"):
         layer_archive.unpack_wheels([wheel], ["thing/*.py", "thing/gone*"], tmp_path / "two")
+
+
+# ---- layers of wheels, fetched by the real pip from a folder ----
+
+
+class Wheels:
+    """A folder of wheels, and a requirements file that pins one of them."""
+
+    def __init__(self, run: Run, folder: Path) -> None:
+        self.run, self.shelf, self.dest = run, folder / "shelf", folder / "out"
+        self.shelf.mkdir()
+        self.wheel = self.shelf / "thing-1.0-py3-none-any.whl"
+        told = "Metadata-Version: 2.4\nName: thing\nVersion: 1.0\nLicense-Expression: MIT\n"
+        with zipfile.ZipFile(self.wheel, "w") as archive:
+            archive.writestr("thing/__init__.py", "x = 1")
+            archive.writestr("thing/huge.so", "y" * 100)
+            archive.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n")
+            archive.writestr("thing-1.0.dist-info/METADATA", told)
+        self.requirements = folder / "requirements.txt"
+        self.pin(layer_archive.sha256_file(self.wheel))
+        self.keep = folder / "keep.txt"
+        self.keep.write_text("# what the app imports\nthing/*.py  # all of it\n\n")
+
+    def pin(self, digest: str) -> None:
+        self.requirements.write_text(
+            f"--no-index\n--find-links {self.shelf}\nthing==1.0 \\\n    --hash=sha256:{digest}\n"
+        )
+
+    def build(self, *, check: bool = False, **other: Any) -> dict[str, Any]:
+        options = {
+            "name": "runtime", "platform": "linux-aarch64", "requirements": str(self.requirements),
+            "wheel_platforms": ["manylinux_2_39_aarch64"], "keep_file": str(self.keep), "dest": str(self.dest), **other,
+        }  # fmt: skip
+        return self.run("app_layer", check=check, **options)
+
+
+@pytest.fixture
+def wheels(run: Run, tmp_path: Path) -> Wheels:
+    return Wheels(run, tmp_path)
+
+
+def test_a_layer_of_wheels_holds_what_is_kept_and_says_what_it_was_made_of(wheels: Wheels) -> None:
+    result = wheels.build(format="files")
+    (wheel,) = result["wheels"]
+    assert (wheel["name"], wheel["version"], wheel["license"]) == ("thing", "1.0", "MIT")
+    entries = layer_archive.read_index(wheels.dest / result["layer"]["path"])
+    assert [entry["path"] for entry in entries] == ["thing/__init__.py"]
+    assert result["layer"]["content_sha256"] == layer_archive.listing_digest(entries)
+    assert result["objects"] == [result["layer"]["path"], layer_archive.object_path(entries[0]["object"]["sha256"])]
+    for name in result["objects"]:
+        assert (wheels.dest / name).exists()
+
+
+def test_the_same_wheels_are_neither_fetched_nor_built_twice(wheels: Wheels) -> None:
+    first = wheels.build()
+    wheels.wheel.unlink()  # pip would find nothing
+    again = wheels.build()
+    assert (again["changed"], again["wheels"]) == (False, first["wheels"])
+    wheels.keep.write_text("thing/*\n")
+    assert wheels.build(check=True)["changed"]
+
+
+def test_check_mode_fetches_no_wheel(wheels: Wheels) -> None:
+    result = wheels.build(check=True)
+    assert (result["changed"], result["wheels"], result["layer"]) == (True, [], {})
+    assert not wheels.dest.exists()
+
+
+def test_a_wheel_with_another_hash_is_refused_and_the_file_that_pins_it_is_named(wheels: Wheels) -> None:
+    wheels.pin("0" * 64)
+    result = wheels.build()
+    assert result["failed"]
+    assert result["msg"].startswith(f"layer runtime: {wheels.requirements}: pip could not fetch the wheels: ")
+    assert not list(wheels.dest.glob("layers/*"))
+
+
+def test_wheels_that_do_not_arrive_are_waited_for_no_longer(wheels: Wheels, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(command: list[str], *, timeout: float, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(layer_archive.subprocess, "run", never)
+    said = f"layer runtime: {wheels.requirements}: the wheels did not arrive within 900 s"
+    assert wheels.build()["msg"] == said
+
+
+@pytest.mark.parametrize("option", ["requirements", "keep_file"])
+def test_a_list_that_is_missing_is_named(wheels: Wheels, tmp_path: Path, option: str) -> None:
+    result = wheels.build(**{option: str(tmp_path / "none.txt")})
+    assert result["msg"] == f"layer runtime: {tmp_path / 'none.txt'}: No such file or directory"
+
+
+def test_what_is_no_wheel_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "thing.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+    with pytest.raises(layer_archive.LayerError, match=r"thing\.whl: no wheel, 0 METADATA files"):
+        layer_archive.describe_wheel(path)
+
+
+def test_a_source_with_nothing_to_keep_is_an_error(run: Run, tmp_path: Path) -> None:
+    source = tree(tmp_path / "src", ["a.py"])
+    result = run("app_layer", name="app", src=str(source), dest=str(tmp_path / "out"), keep=["*.qml"])
+    assert result["msg"] == f"layer app: {source}: nothing there matches *.qml"
+
+
+def test_a_place_that_cannot_be_written_is_named_and_nothing_half_done_stays(run: Run, tmp_path: Path) -> None:
+    source = tree(tmp_path / "src", ["a.py"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/layers").write_text("a file")
+    result = run("app_layer", name="app", src=str(source), dest=str(tmp_path / "out"))
+    assert result["failed"]
+    assert str(tmp_path / "out") in result["msg"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["layers"]
+
+
+def test_an_index_that_is_none_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.files.zst"
+    layer_archive.write_whole(path, layer_archive._compress(b"[]", 1))
+    with pytest.raises(layer_archive.LayerError, match="no index of a layer"):
+        layer_archive.read_index(path)

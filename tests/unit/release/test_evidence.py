@@ -26,7 +26,8 @@ def wheel(folder: Path, name: str = "Some_Qt", license: str = "LGPL-3.0-only OR 
     path = folder / f"{name.lower()}-6.1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
-            f"{name.lower()}-6.1.dist-info/METADATA",
+            # which has a time of its own: the current one would make two wheels of one text differ now and then
+            zipfile.ZipInfo(f"{name.lower()}-6.1.dist-info/METADATA"),
             f"Metadata-Version: 2.4\nName: {name}\nVersion: 6.1\nLicense: {license}\n\nText\n",
         )
     return layer_archive.describe_wheel(path)
