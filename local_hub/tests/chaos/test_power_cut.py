@@ -15,6 +15,7 @@ ext4 replays its journal, and the hub lives on with what is there, until the nex
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import random
 import shutil
@@ -22,7 +23,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -174,7 +175,8 @@ def test_what_a_command_was_told_is_kept(
     with disk.recorded():
         begin = time.monotonic_ns()
         for command in commands:
-            assert cli.main([command[0], "--data", str(data), *command[1:]]) == 0
+            with redirect_stdout(io.StringIO()):
+                assert cli.main([command[0], "--data", str(data), *command[1:]]) == 0
             ends.append(time.monotonic_ns())
             states.append(known())
     recording, chance = disk.recording(), random.Random(seed)
