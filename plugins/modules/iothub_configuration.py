@@ -96,12 +96,43 @@ state:
   type: str
   sample: created
 configuration:
-  description:
-    - The configuration as it is now (in check mode, as it would be), or null if absent.
-    - It has what M(iotops.fleet.iothub_configuration_info) returns in
-      RV(iotops.fleet.iothub_configuration_info#module:configurations), the last results of its metrics among it.
+  description: The configuration as it is now (in check mode, as it would be), or null if absent.
   returned: success
   type: dict
+  contains:
+    id:
+      description: Id of the configuration.
+      type: str
+    content:
+      description: What the hub writes into the twins, by path.
+      type: dict
+    target_condition:
+      description: Which devices it is for.
+      type: str
+    priority:
+      description: Its priority.
+      type: int
+    labels:
+      description: Its labels.
+      type: dict
+    metrics:
+      description: Its custom metrics, name to query.
+      type: dict
+    metrics_results:
+      description: The last results of the custom metrics, name to count. The hub computes them every few minutes.
+      type: dict
+    system_metrics:
+      description: The last results of the hub's own metrics, such as C(targetedCount) and C(appliedCount).
+      type: dict
+    created_time:
+      description: When it was created, ISO 8601 UTC.
+      type: str
+    last_updated_time:
+      description: When it was last changed, ISO 8601 UTC.
+      type: str
+    etag:
+      description: Version mark of the hub.
+      type: str
 """
 
 import typing as t

@@ -134,22 +134,80 @@ state:
   type: str
   sample: created
 job:
-  description:
-    - The job as it is now (in check mode, as it would be), or null if there is none.
-    - It has all that M(iotops.fleet.iothub_job_info) returns in RV(iotops.fleet.iothub_job_info#module:jobs), such as
-      C(statistics) and C(failure_reason).
+  description: The job as it is now (in check mode, as it would be), or null if there is none.
   returned: success
   type: dict
   contains:
+    id:
+      description: Id of the job.
+      type: str
+      sample: reboot-2026-11-23
+    type:
+      description: What it does, V(twin) or V(method).
+      type: str
+      sample: method
     status:
-      description: How far it is. Null in check mode for a job that does not exist yet.
+      description:
+        - V(scheduled), V(queued), V(running), V(completed), V(failed) or V(cancelled). Azure also says V(enqueued) and
+          V(unknown). Null in check mode for a job that does not exist yet.
       type: str
       sample: running
+    target_condition:
+      description: Which devices it is for.
+      type: str
+      sample: tags.ring = 'beta'
+    tags:
+      description: Tags that it merges into the twins. Null for a method.
+      type: dict
+    desired:
+      description: Desired properties that it merges into the twins. Null for a method.
+      type: dict
+    method:
+      description: Name of the method that it calls. Null for twins.
+      type: str
+      sample: reboot
+    payload:
+      description: What it gives to the method.
+      type: raw
+    start_time:
+      description: When it begins or began, ISO 8601 UTC.
+      type: str
+      sample: "2026-11-23T18:00:00.123Z"
+    end_time:
+      description: When it ended, ISO 8601 UTC. Null before.
+      type: str
+    created_time:
+      description: When it was created, ISO 8601 UTC.
+      type: str
+    max_execution_time:
+      description: Seconds that it may take.
+      type: int
+      sample: 3600
+    failure_reason:
+      description: Why it failed as a whole.
+      type: str
+    statistics:
+      description: How far it is, in numbers of devices. All are 0 before it begins.
+      type: dict
+      contains:
+        devices:
+          description: How many devices fulfilled the condition when it began.
+          type: int
+        succeeded:
+          description: How many have done it.
+          type: int
+        failed:
+          description: How many have failed.
+          type: int
+        running:
+          description: How many are at it.
+          type: int
+        pending:
+          description: How many have not begun.
+          type: int
 devices:
   description:
     - What became of each device, by id. Also returned when the task fails because of some of them.
-    - Each has all that M(iotops.fleet.iothub_job_info) returns in RV(iotops.fleet.iothub_job_info#module:devices), such
-      as the answer to a method.
   returned: O(wait) is not 0 and the job is over
   type: list
   elements: dict
@@ -158,8 +216,22 @@ devices:
       description: Device id.
       type: str
       sample: fridge-0001
+    module:
+      description: Module id. Null for a device.
+      type: str
+    status:
+      description: V(pending), V(running), V(completed), V(failed) or V(cancelled).
+      type: str
+      sample: completed
+    response_status:
+      description: The status of the answer to a method. Null if there was none.
+      type: int
+      sample: 200
+    response:
+      description: The payload of the answer to a method.
+      type: raw
     error:
-      description: Why it failed. Null if it did not.
+      description: Why it failed.
       type: str
 estimated_seconds:
   description: How long the throttles of a hub of this O(sku) make the batch last, in check mode too. 0 for a short one.

@@ -99,3 +99,21 @@ def test_the_example_of_the_inventory_has_options_that_there_are() -> None:
     for name, option in own.items():
         assert option["description"], name
         assert option["type"], name
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "read", "many"),
+    [
+        ("iothub_configuration", "configuration", "iothub_configuration_info", "configurations"),
+        ("iothub_job", "job", "iothub_job_info", "jobs"),
+        ("iothub_job", "devices", "iothub_job_info", "devices"),
+    ],
+)
+def test_a_module_returns_what_its_info_module_reads(module: str, name: str, read: str, many: str) -> None:
+    """Both say it in full, since RETURN has no fragments before ansible-core 2.21; here they are held together."""
+
+    def returned(which: str, key: str) -> dict[str, str]:
+        plugin = importlib.import_module(f"ansible_collections.iotops.fleet.plugins.modules.{which}")
+        return {field: told["type"] for field, told in yaml.safe_load(plugin.RETURN)[key]["contains"].items()}
+
+    assert returned(module, name) == returned(read, many)
