@@ -95,6 +95,7 @@ def test_reading_can_start_at_a_time(hub: Any, device: Any, eventually: Eventual
     device.send_message("before")
     time.sleep(0.05)
     start = datetime.now(UTC)
+    time.sleep(0.05)  # the SDK asks for what came after the millisecond of `start`
     device.send_message("after")
     with reading(hub, starting_position=start) as events:
         eventually(lambda: sent_by(device, events))

@@ -333,7 +333,7 @@ def test_throttled_messages_arrive_in_the_time_that_was_told(run_module: t.Any, 
     assert all(device["sent"] for device in sent["devices"]), sent["msg"]
     assert 4 < time.monotonic() - begun < 50
     hasty = run_module("iothub_message", timeout=4, fail_on="none", **options)
-    # on a slow machine the login alone takes the time, and the throttled are not told yet
-    left = [device["error"] for device in hasty["devices"] if not device["sent"]]
+    left = {device["error"] for device in hasty["devices"] if not device["sent"]}
     assert left
-    assert all("raise timeout" in error for error in left)
+    # on a slow machine the login alone takes the time, or is broken off by its end, and the throttled are not told yet
+    assert [error for error in left if "raise timeout" not in error and "run again" not in error] == []
