@@ -26,7 +26,7 @@ from proton import (
 from proton import Connection as _ProtonConnection
 
 from .encoding import ULong, data_sections
-from .frames import MAX_FRAME, FrameError, FrameReader, Login, SaslHandshake, pad_performatives, whole_frames
+from .frames import MAX_FRAME, FrameError, FrameReader, FrameWriter, Login, SaslHandshake
 
 MAX_MESSAGE = 1024 * 1024
 _CREDIT = 100
@@ -222,7 +222,7 @@ class AmqpConnection:
         self._connection.collect(self._collector)
         self._links: dict[Any, Link] = {}
         self._unfinished: dict[Link, int] = {}
-        self._held = b""
+        self._writer = FrameWriter()
         self._freed = False
 
     @property
@@ -260,16 +260,13 @@ class AmqpConnection:
         handshake, self._sasl.output = self._sasl.output, b""
         if not self._sasl.done or self._freed:
             return handshake
-        parts = [self._held]
+        parts = []
         while (pending := self._transport.pending()) > 0:
             chunk = self._transport.peek(min(pending, _CHUNK)) or b""
             self._transport.pop(len(chunk))
             parts.append(bytes(chunk))
             self._dispatch()
-        data = b"".join(parts)
-        end = whole_frames(data)
-        self._held = data[end:]
-        return handshake + pad_performatives(data[:end])
+        return handshake + self._writer.feed(b"".join(parts))
 
     def tick(self, now: float) -> float:
         """Keep the connection alive; the answer is the time of the next call, 0 for none."""

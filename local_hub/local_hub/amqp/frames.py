@@ -5,7 +5,8 @@ Azure's mechanism MSSBCBS ("the token comes later, by CBS") is unknown to proton
 four frames are handled here and proton sees a connection without SASL. Node's SDKs (rhea) do not begin with SASL at
 all unless they have a user name: they put a token or have a certificate, as those do who choose ANONYMOUS or EXTERNAL.
 azure-eventhub reads performatives by position (azure/eventhub/_pyamqp/session.py: frame[7]) while proton leaves out
-trailing nulls, as it may. `pad_performatives` puts them back.
+trailing nulls, as it may. `FrameWriter` puts them back, and leaves out a flow that is of no use and that the C SDK
+takes for leave to send on links that are not there yet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BATCH = 0x80013700
 
 _SASL_MECHANISMS, _SASL_INIT, _SASL_OUTCOME = 0x40, 0x41, 0x44
 _OK, _AUTH = 0, 1
-_BEGIN, _TRANSFER, _END, _CLOSE = 0x11, 0x14, 0x17, 0x18
+_BEGIN, _ATTACH, _FLOW, _TRANSFER, _END, _CLOSE = 0x11, 0x12, 0x13, 0x14, 0x17, 0x18
 _MAX_SASL_FRAME = 8192
 Login = Callable[[str, str], bool]
 """Whether a user may come in with a password."""
@@ -165,33 +166,45 @@ def _performative(frame: bytes) -> int | None:
     return int.from_bytes(body[2:10]) if body[:2] == b"\0\x80" else None
 
 
-def pad_performatives(data: bytes) -> bytes:
-    """Whole frames as proton makes them, with every performative at its full number of fields."""
-    result = bytearray()
-    position = 0
-    while position < len(data):
-        if data.startswith(b"AMQP", position):
-            result += data[position : position + 8]
-            position += 8
-            continue
-        (size,) = struct.unpack_from(">I", data, position)
-        result += _padded(data[position : position + size])
-        position += size
-    return bytes(result)
+class FrameWriter:
+    """What proton says, in whole frames, as strict clients want to read it."""
 
+    def __init__(self) -> None:
+        self._held = b""
+        self._linked: set[int] = set()
 
-def whole_frames(data: bytes) -> int:
-    """How many of the first bytes are whole frames (or the protocol header)."""
-    position = 0
-    while position + 8 <= len(data):
-        if data.startswith(b"AMQP", position):
-            position += 8
-            continue
-        (size,) = struct.unpack_from(">I", data, position)
-        if position + size > len(data):
-            break
-        position += size
-    return position
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of proton; give those that are whole frames, or the protocol's header."""
+        data = self._held + data
+        result = bytearray()
+        position = 0
+        while position + 8 <= len(data):
+            size = 8 if data.startswith(b"AMQP", position) else int.from_bytes(data[position : position + 4])
+            if position + size > len(data):
+                break
+            frame = data[position : position + size]
+            position += size
+            if frame.startswith(b"AMQP"):
+                result += frame
+            elif not self._is_early(frame):
+                result += _padded(frame)
+        self._held = data[position:]
+        return bytes(result)
+
+    def _is_early(self, frame: bytes) -> bool:
+        """A flow without a link, on a session that has none yet: it repeats what the begin before it has said.
+
+        Proton sends one after each begin. Upon any flow, uamqp of the C SDK sends what waits on all links of a session,
+        and gives up what waits on one whose attach is not answered yet (on_session_flow_on in link.c).
+        """
+        channel, performative = int.from_bytes(frame[6:8]), _performative(frame)
+        if performative == _ATTACH:
+            self._linked.add(channel)
+        elif performative in (_BEGIN, _END):
+            self._linked.discard(channel)
+        elif performative == _FLOW and channel not in self._linked:
+            return True
+        return False
 
 
 def _padded(frame: bytes) -> bytes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from ..hub.hub import Hub
 from .client import Wire
 from .connection import Link
 from .nodes import EventSource, event_message, feedback_message, file_notification_message
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 100
 _ENOUGH = 512 * 1024
@@ -81,6 +84,7 @@ class EventReceiver:
             self._link.finish_drain()
             self._wire.flush()
         except HubError as error:
+            _log.info("amqp: detached a reader of events: %s", error)
             self.close()
             self._link.detach(error.condition, str(error))
             self._wire.flush()

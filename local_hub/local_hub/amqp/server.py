@@ -225,7 +225,7 @@ class _Connection(asyncio.Protocol):
     # Credentials
 
     def _login(self, user: str, password: str) -> bool:
-        """SASL PLAIN: a policy of the hub, a device, or one that registers."""
+        """SASL PLAIN: a policy of the hub, with a token or its key, a device, or one that registers."""
         try:
             registration = registration_of(user)
             if registration is not None:
@@ -233,9 +233,12 @@ class _Connection(asyncio.Protocol):
                 self._applicant = ApplicantClient(self._hub, applicant, self)
                 return True
             match = _USER.fullmatch(user)
-            if match is None or not self._hub.access.goes_by(match["hub"]):
+            if match is not None and not self._hub.access.goes_by(match["hub"]):
                 raise Unauthorized(f"the user {user} is none of this hub")
-            if match["root"]:
+            if match is None:
+                self._hub.access.event_hub(user, password)
+                self._service.until = math.inf
+            elif match["root"]:
                 self._admit_service(password, match["name"])
             else:
                 self._admit_device(match["name"], password)

@@ -28,7 +28,10 @@ TELEMETRY = "Telemetry"
 MAX_BODY = 256 * 1024
 RETENTION_SECONDS = 7 * 24 * 3600
 RETENTION_ROWS = 200_000
-_SELECTOR = re.compile(r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=?)\s*'([^']*)'")
+# enqueuedtimeutc and numbers without quotes: older clients, and the end-to-end tests of the C SDK (iothubtest.c)
+_SELECTOR = re.compile(
+    r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time|enqueuedtimeutc)\s*(>=?)\s*(?:'([^']*)'|(\d+))"
+)
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,8 @@ class Events:
         match = _SELECTOR.fullmatch(selector.strip())
         if match is None:
             raise ArgumentInvalid(f"the filter {selector!r} is not understood")
-        field, comparison, value = match.groups()
+        field, comparison = match[1], match[2]
+        value = match[4] if match[3] is None else match[3]
         if value == "@latest":
             return self._partitions[partition].durable
         try:
@@ -183,7 +187,7 @@ class Events:
                 raise ValueError
         except ValueError:
             raise ArgumentInvalid(f"the position {value!r} is not a number") from None
-        if field != "enqueued-time":
+        if field in ("offset", "sequence-number"):
             return max(0, number if comparison == ">=" else number + 1)
         sql = f"SELECT MIN(sequence) FROM events WHERE partition = ? AND enqueued_ms {comparison} ?"  # noqa: S608
         rows = await self._store.read(sql, (partition, number))

@@ -21,7 +21,7 @@ import uamqp
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from local_hub.core.sas import key_bytes, sign
 from proton import ConnectionException, Endpoint, Message, SSLDomain, Timeout, symbol
-from proton.reactor import AtMostOnce, LinkOption
+from proton.reactor import AtMostOnce, LinkOption, Selector
 from proton.utils import BlockingConnection, LinkDetached
 from uamqp.authentication import SASLPlain
 
@@ -100,6 +100,11 @@ def secret(hub: Any, key: str) -> bytes:
 
 def token(hub: Any, key: str, lifetime: int = 600) -> str:
     return sign(audience(hub, key), secret(hub, key), int(time.time()) + lifetime)
+
+
+def policy_key(hub: Any, policy: str) -> str:
+    told = json.loads(hub.command("env", "--policy", policy, "--format", "json").stdout)
+    return str(told["IOTHUB_CONNECTION_STRING"].partition("SharedAccessKey=")[2])
 
 
 def state(hub: Any, device_id: str) -> str:
@@ -475,6 +480,22 @@ def test_nothing_waits_for_the_verdict_of_a_reader_of_events(hub: Any) -> None:
         reader.receive(TIMEOUT)
     assert list(reader.fetcher.unsettled) == []
     client.connection.close()
+
+
+def test_events_are_read_with_the_key_of_a_policy(hub: Any) -> None:
+    """Event Hubs take name and key of a policy over SASL PLAIN; the end-to-end tests of the C SDK read so."""
+    hub.registry().create_device_with_sas("amqp-22", None, None, "enabled")
+    headers = {"Authorization": token(hub, "amqp-22")}
+    assert hub.request("POST", "/devices/amqp-22/messages/events", data=b"x", headers=headers).status_code == 204
+    address = f"local-hub/ConsumerGroups/$Default/Partitions/{zlib.crc32(b'amqp-22') % 2}"
+    client = Client(hub, user="iothubowner", password=policy_key(hub, "iothubowner"), allowed_mechs="PLAIN")
+    since = Selector(f"amqp.annotation.x-opt-enqueuedtimeutc > {int(time.time() - 60) * 1000}")
+    reader = client.connection.create_receiver(address, credit=1, name=str(uuid.uuid4()), options=since)
+    assert reader.receive(TIMEOUT).body == b"x"
+    client.connection.close()
+    for user, key in (("iothubowner", "x"), ("nobody", ""), ("registryRead", policy_key(hub, "registryRead"))):
+        with pytest.raises(ConnectionException):
+            Client(hub, user=user, password=key, allowed_mechs="PLAIN")
 
 
 def test_a_service_comes_with_sasl_plain(hub: Any) -> None:
