@@ -7,11 +7,12 @@ port. The connection (server.py) finds out whose a link is; from then on the lin
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
+from ..core.fault import Fault
 from .connection import IncomingDelivery, IncomingMessage, Link, Outcome
-from .nodes import node_path
+from .nodes import Node, node_path
 
 MAX_QUEUED = 100
 """Messages that proton holds for a client that gives no credit."""
@@ -32,6 +33,9 @@ class Wire(Protocol):
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something in the background; what it says is put on the socket afterwards."""
+
+    def fail(self, fault: Fault, links: Mapping[Link, Node]) -> None:
+        """Break as a device asked for, whose links these are."""
 
 
 class Client(Protocol):

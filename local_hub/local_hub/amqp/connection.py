@@ -297,6 +297,12 @@ class AmqpConnection:
         self._connection.condition = Condition(condition, description)
         self._connection.close()
 
+    def end_session(self, link: Link, condition: str, description: str) -> None:
+        """End the session that a link belongs to, and all its links with it."""
+        link.session.condition = Condition(condition, description)
+        link.session.close()
+        self._forget_links(link.session)
+
     def _dispatch(self) -> None:
         while (event := self._collector.peek()) is not None:
             react = _REACTIONS.get(event.type)
@@ -318,8 +324,7 @@ class AmqpConnection:
         event.session.open()
 
     def _session_closed(self, event: Any) -> None:
-        for link in [link for link in self._links.values() if link.session == event.session]:
-            self._forget(link)
+        self._forget_links(event.session)
         event.session.close()
 
     def _link_opened(self, event: Any) -> None:
@@ -384,6 +389,10 @@ class AmqpConnection:
             incoming.reject("amqp:decode-error", str(error))
         else:
             self._handler.received(link, message, incoming)
+
+    def _forget_links(self, session: Any) -> None:
+        for link in [link for link in self._links.values() if link.session == session]:
+            self._forget(link)
 
     def _forget(self, link: Link) -> None:
         self._links.pop(link._link, None)

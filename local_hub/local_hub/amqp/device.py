@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import ArgumentInvalid, HubError
+from ..core.fault import requested_fault
 from ..core.twin import JsonObject
 from ..hub.device import Device
 from ..hub.events import MAX_BODY
@@ -189,6 +190,13 @@ class DeviceClient:
 
     async def _events(self, messages: tuple[IncomingMessage, ...], delivery: IncomingDelivery) -> None:
         device = self.device
+        fault = requested_fault(messages[0].properties) if messages else None
+        if fault is not None:
+            delivery.accept()
+            self._wire.flush()
+            await asyncio.sleep(fault.delay)
+            self._wire.fail(fault, self._links)
+            return
         try:
             parts = [nodes.event_parts(message) for message in messages]
             generation, append = device.identity.generation_id, self._hub.events.append

@@ -8,10 +8,11 @@ import logging
 import math
 import re
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, cast
 
 from ..core.errors import HubError, QueueFull, Unauthorized
+from ..core.fault import Fault, Kind
 from ..core.policy import Right
 from ..core.quota import Operation
 from ..core.sas import SasToken
@@ -21,7 +22,9 @@ from . import nodes
 from .client import Client, Replies
 from .connection import AmqpConnection, IncomingDelivery, IncomingMessage, Link, Outcome
 from .device import DETACH_FORCED, DeviceClient
+from .faults import broken_links
 from .frames import FrameError
+from .nodes import Node
 from .provisioning import ApplicantClient, registration_of
 from .service import EventHub, ServiceClient
 
@@ -55,6 +58,7 @@ class _Connection(asyncio.Protocol):
         self._applicant: ApplicantClient | None = None
         self._clients: dict[Link, Client] = {}
         self._answers = Replies()
+        self._cbs: list[Link] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -140,6 +144,22 @@ class _Connection(asyncio.Protocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def fail(self, fault: Fault, links: Mapping[Link, Node]) -> None:
+        """Wire."""
+        reason = f"a device asked for the fault {fault.kind}"
+        match fault.kind:
+            case Kind.TCP:
+                self.close(reason)
+            case Kind.AMQP_CONNECTION | Kind.AMQP_SHUTDOWN:
+                self._hang_up("amqp:connection:forced", reason)
+            case Kind.AMQP_SESSION:
+                for link in list(links)[:1]:
+                    self._amqp.end_session(link, "amqp:session:forced", reason)
+            case _:
+                for link in broken_links(fault, links, self._cbs):
+                    self.detached(link)
+                    link.detach(DETACH_FORCED, reason)
+
     def close(self, reason: str) -> None:
         """Close, and say why in the log."""
         if self._transport is not None and not self._transport.is_closing():
@@ -153,6 +173,7 @@ class _Connection(asyncio.Protocol):
         try:
             if path.lower() == _CBS:
                 link.attach()
+                self._cbs.append(link)
                 if link.sends:
                     self._answers.add(link)
                 return
@@ -187,6 +208,8 @@ class _Connection(asyncio.Protocol):
 
     def detached(self, link: Link) -> None:
         self._answers.remove(link)
+        if link in self._cbs:
+            self._cbs.remove(link)
         client = self._clients.pop(link, None)
         if client is not None:
             client.detached(link)

@@ -29,7 +29,7 @@ from .jobs import job_routes
 from .messages import message_routes
 from .metering import metered
 from .modules import module_routes
-from .permissions import needed_right
+from .permissions import admit
 from .provisioning import PATHS as PROVISIONING_PATHS
 from .provisioning import provisioning_routes
 from .twins import twin_routes
@@ -129,7 +129,7 @@ def make_application(hub: Hub) -> web.Application:
             if request.path in WEBSOCKET_PATHS or request.path.startswith(BLOB_PREFIX):
                 return await handler(request)  # whoever asks is admitted there
             if not (DEVICE_PATHS.fullmatch(request.path) or PROVISIONING_PATHS.fullmatch(request.path)):
-                hub.access.service(request.headers.get("Authorization", ""), needed_right(request), request.path)
+                admit(hub, request)
             if not _API_VERSION.fullmatch(request.query.get("api-version", "")):
                 raise ArgumentInvalid("the query has no api-version")
             return await metered(hub, request, handler)

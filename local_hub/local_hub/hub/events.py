@@ -11,13 +11,13 @@ import asyncio
 import functools
 import json
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.compact_json import compact
 from ..core.errors import ArgumentInvalid, MessageTooLarge
+from ..core.partition import partition_of
 from ..core.quota import Operation
 from .meter import Meter
 from .registry import Clock
@@ -224,7 +224,7 @@ class Events:
 @functools.lru_cache(8192)
 def _partition_of(device_id: str) -> int:
     # the events of a module lie with those of its device
-    return zlib.crc32(device_id.partition("/")[0].encode()) % PARTITIONS
+    return partition_of(device_id.partition("/")[0], PARTITIONS)
 
 
 def _event(partition: int, sequence: int, enqueued_ms: int, device_id: str, fields: str, body: bytes) -> Event:

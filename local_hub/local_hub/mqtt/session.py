@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..core.errors import ArgumentInvalid, HubError
+from ..core.fault import Fault, Kind, requested_fault
 from ..core.twin import JsonObject
 from ..hub.device import Device
 from ..hub.hub import Hub
@@ -23,8 +24,6 @@ from . import packets, topics
 _log = logging.getLogger(__name__)
 _MAX_UNACKNOWLEDGED = 50
 _MAX_PENDING = 500
-_MAX_FAULT_DELAY = 60
-FAULT, _FAULT_DELAY = "AzIoTHub_FaultOperationType", "AzIoTHub_FaultOperationDelayInSecs"
 
 
 class Session:
@@ -142,9 +141,10 @@ class Session:
 
     def _telemetry(self, packet: packets.Publish, telemetry: topics.Telemetry) -> None:
         system, properties = telemetry.system, telemetry.properties
-        if FAULT in properties:
+        fault = requested_fault(properties)
+        if fault is not None:
             self._puback(packet)
-            self._start(self._fail(properties))
+            self._start(self._fail(fault))
             return
         stored = functools.partial(self._stored, packet)
         try:
@@ -160,15 +160,10 @@ class Session:
         self._unstored -= 1
         self._puback(packet)
 
-    async def _fail(self, properties: dict[str, str]) -> None:
-        """Microsoft's SDKs test themselves with messages that ask the hub to cut the connection.
-
-        azure-iot-sdk-python tests/e2e/iothub_e2e/utils.py, get_fault_injection_message. They reach no reader.
-        """
-        text = properties.get(_FAULT_DELAY, "0")
-        await asyncio.sleep(min(int(text) if text.isdecimal() else 0, _MAX_FAULT_DELAY))
-        if properties[FAULT] in ("KillTcp", "ShutDownMqtt"):
-            self._hang_up(f"it asked for the fault {properties[FAULT]}")
+    async def _fail(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.delay)
+        if fault.kind in (Kind.TCP, Kind.MQTT_SHUTDOWN):
+            self._hang_up(f"it asked for the fault {fault.kind}")
 
     def _twin_get(self, request: topics.TwinGet) -> None:
         try:

@@ -11,7 +11,6 @@ import json
 import threading
 import time
 import uuid
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import uamqp
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+from local_hub.core.partition import partition_of
 from local_hub.core.sas import key_bytes, sign
 from proton import ConnectionException, Endpoint, Message, SSLDomain, Timeout, symbol
 from proton.reactor import AtMostOnce, LinkOption, Selector
@@ -29,6 +29,7 @@ from local_hub.tests.certificates import issue
 
 Eventually = Callable[..., Any]
 TIMEOUT = 10
+DELAY = "AzIoTHub_FaultOperationDelayInSecs"
 
 
 class Settled(LinkOption):
@@ -186,6 +187,76 @@ def test_an_event_that_is_too_large_is_refused_and_the_next_is_taken(hub: Any, c
     with pytest.raises(LinkDetached, match="message-size-exceeded"):
         client.sender("amqp-2", "messages/events").send(Message(body=b"x" * 300_000, inferred=True))
     client.sender("amqp-2", "messages/events").send(Message(body=b"x" * 260_000, inferred=True))
+
+
+def fault(kind: str) -> Message:
+    return Message(body=b" ", properties={"AzIoTHub_FaultOperationType": kind, DELAY: "0"})
+
+
+def ask_for(kind: str, client: Client, events: Any) -> None:
+    """Send and wait: it may break before the acceptance of what was sent is read, or after."""
+    events.send(fault(kind))
+    client.connection.wait(lambda: False, timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "node", "direction"),
+    [
+        ("KillAmqpD2CLink", "messages/events", "sender"),
+        ("KillAmqpC2DLink", "messages/devicebound", "receiver"),
+        ("KillAmqpMethodReqLink", "methods/devicebound", "receiver"),
+        ("KillAmqpMethodRespLink", "methods/devicebound", "sender"),
+        ("KillAmqpTwinLinkReq", "twin", "sender"),
+        ("KillAmqpTwinLinkResp", "twin", "receiver"),
+    ],
+)
+def test_a_device_may_ask_for_a_broken_link(hub: Any, connect: Any, kind: str, node: str, direction: str) -> None:
+    """As the SDKs of Node, C and Java test how they attach it again."""
+    key = f"faulty-{kind.lower()}"
+    client = connect(key)
+    events = client.sender(key, "messages/events")
+    links = {
+        ("messages/events", "sender"): events,
+        ("messages/devicebound", "receiver"): client.receiver(key, "messages/devicebound"),
+    }
+    for each in ("methods/devicebound", "twin"):
+        links[(each, "sender")], links[(each, "receiver")] = client.sender(key, each), client.receiver(key, each)
+    with pytest.raises(LinkDetached, match="detach-forced") as broken:
+        ask_for(kind, client, events)
+    assert links[(node, direction)].link.name in str(broken.value)
+    assert state(hub, key) == "Connected"
+    attach = client.sender if direction == "sender" else client.receiver
+    attach(key, node)
+    with pytest.raises(Timeout):  # nothing else broke
+        client.connection.wait(lambda: False, timeout=0.5)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_device_may_ask_for_a_broken_link_to_cbs(hub: Any, connect: Any, answers: bool) -> None:
+    key = f"faulty-cbs-{answers}"
+    client = connect(key)
+    receiver = client.connection.create_receiver("$cbs", name="answers")
+    client.connection.create_sender("$cbs", name="requests")
+    events = client.sender(key, "messages/events")
+    with pytest.raises(LinkDetached, match="answers" if answers else "requests"):
+        ask_for("KillAmqpCBSLinkResp" if answers else "KillAmqpCBSLinkReq", client, events)
+    if not answers:
+        receiver.close()
+    assert client.put_token(key, token(hub, key)) == 200
+
+
+@pytest.mark.parametrize("kind", ["KillTcp", "KillAmqpConnection", "ShutDownAmqp", "KillAmqpSession"])
+def test_a_device_may_ask_for_a_broken_connection(hub: Any, connect: Any, eventually: Eventually, kind: str) -> None:
+    key = f"faulty-{kind.lower()}"
+    client, other = connect(key), f"{key}-2"
+    client.receiver(key, "messages/devicebound")
+    events = client.sender(key, "messages/events")
+    with contextlib.suppress(LinkDetached, ConnectionException):
+        events.send(fault(kind))
+    eventually(lambda: state(hub, key) == "Disconnected")
+    again = connect(other)
+    again.sender(other, "messages/events").send(fault("SomethingElse"))
+    assert state(hub, other) == "Connected"
 
 
 def test_a_batch_becomes_single_events(hub: Any, eventually: Eventually) -> None:
@@ -472,7 +543,7 @@ def test_nothing_waits_for_the_verdict_of_a_reader_of_events(hub: Any) -> None:
         assert hub.request("POST", "/devices/amqp-21/messages/events", data=b"x", headers=headers).status_code == 204
     policy = hub.authorization()["Authorization"]
     client = Client(hub, user=f"iothubowner@sas.root.{hub.host}", password=policy, allowed_mechs="PLAIN")
-    partition = zlib.crc32(b"amqp-21") % 2
+    partition = partition_of("amqp-21", 2)
     reader = client.connection.create_receiver(
         f"local-hub/ConsumerGroups/$Default/Partitions/{partition}", credit=10, name=str(uuid.uuid4())
     )
@@ -487,7 +558,7 @@ def test_events_are_read_with_the_key_of_a_policy(hub: Any) -> None:
     hub.registry().create_device_with_sas("amqp-22", None, None, "enabled")
     headers = {"Authorization": token(hub, "amqp-22")}
     assert hub.request("POST", "/devices/amqp-22/messages/events", data=b"x", headers=headers).status_code == 204
-    address = f"local-hub/ConsumerGroups/$Default/Partitions/{zlib.crc32(b'amqp-22') % 2}"
+    address = f"local-hub/ConsumerGroups/$Default/Partitions/{partition_of('amqp-22', 2)}"
     client = Client(hub, user="iothubowner", password=policy_key(hub, "iothubowner"), allowed_mechs="PLAIN")
     since = Selector(f"amqp.annotation.x-opt-enqueuedtimeutc > {int(time.time() - 60) * 1000}")
     reader = client.connection.create_receiver(address, credit=1, name=str(uuid.uuid4()), options=since)

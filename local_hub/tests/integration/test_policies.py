@@ -163,3 +163,31 @@ def test_no_policy_speaks_for_a_device_that_shows_a_certificate(hub: Any) -> Non
     headers = {"Authorization": token(hub, "device", "/devices/certified")}
     answer = hub.request("POST", "/devices/certified/messages/events", data=b"hello", headers=headers)
     assert answer.status_code == 401
+
+
+def test_a_device_looks_after_its_own_modules_and_nothing_else(hub: Any) -> None:
+    """As iothub_registrymanager.c of the C SDK does with a device's connection string, and IoT Edge."""
+    registry = hub.registry()
+    device = registry.create_device_with_sas("with-modules", None, None, "enabled")
+    registry.create_device_with_sas("neighbour", None, None, "enabled")
+    key = key_bytes(device.authentication.symmetric_key.primary_key) or b""
+    own = {"Authorization": sign(f"{hub.host}/devices/with-modules", key, int(time.time()) + 60)}
+
+    def status(method: str, path: str, body: dict[str, str] | None = None) -> int:
+        headers = own | ({"If-Match": '"*"'} if method == "DELETE" else {})
+        return int(hub.request(method, path, headers=headers, json=body).status_code)
+
+    identity = {"deviceId": "with-modules", "moduleId": "door"}
+    assert status("PUT", "/devices/with-modules/modules/door", identity) == 201
+    assert status("GET", "/devices/with-modules/modules/door") == 200
+    assert hub.request("GET", "/devices/with-modules/modules", headers=own).json()[0]["moduleId"] == "door"
+    assert registry.get_module("with-modules", "door").authentication.symmetric_key.primary_key
+    assert status("PUT", "/devices/neighbour/modules/door", identity | {"deviceId": "neighbour"}) == 401
+    assert [status("GET", path) for path in ("/devices/neighbour/modules", "/devices/with-modules", "/devices")] == [
+        401,
+        401,
+        401,
+    ]
+    assert status("GET", "/twins/with-modules/modules/door") == 401
+    assert status("DELETE", "/devices/with-modules/modules/door") == 204
+    assert hub.request("GET", "/devices/with-modules/modules", headers={"Authorization": ""}).status_code == 401
