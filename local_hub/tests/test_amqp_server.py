@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_hub.amqp.encoding import Described, UInt, encode, encode_message
+from local_hub.amqp.frames import BATCH
 from local_hub.amqp.server import AmqpServer
 from local_hub.core.policy import OWNER
 from local_hub.core.sas import key_bytes, sign
@@ -141,3 +144,18 @@ async def test_who_proves_nothing_is_cut_off(hub: Hub, clock: Clock) -> None:
     peer.server._tick()  # type: ignore[attr-defined]
     await peer.talk()
     assert peer.connection.state & Endpoint.REMOTE_CLOSED
+
+
+async def test_a_fault_may_stand_on_a_batch(hub: Hub, clock: Clock) -> None:
+    """So the C SDK asks for it (uamqp_messaging.c): not in an event of the batch, but on the message around them."""
+    peer = Peer(hub)
+    await peer.put_token(token(clock, 60))
+    await peer.attach("/devices/one/messages/events")
+    asked = {"AzIoTHub_FaultOperationType": "KillTcp"}
+    batch = encode_message(data=encode_message(data=b"event"), application_properties=asked)
+    # proton sends no batches: the second link's second delivery of the session, by hand
+    transfer = encode(Described(0x14, [UInt(1), UInt(1), b"1", UInt(BATCH), False, False])) + batch
+    peer.server.data_received(struct.pack(">IBBH", len(transfer) + 8, 2, 0, 0) + transfer)
+    await asyncio.wait_for(peer.line.hung_up.wait(), 5)
+    assert not hub.events.readable(0, 0)
+    assert not hub.events.readable(1, 0)

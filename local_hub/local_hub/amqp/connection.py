@@ -47,7 +47,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class IncomingMessage:
-    """A message that a client sent. One that came as a `batch` is nothing but that."""
+    """A message that a client sent. One that came as a `batch` has no body, and its properties are no event's."""
 
     body: Any
     message_id: Any = None
@@ -418,7 +418,8 @@ _OUTCOMES = {Delivery.ACCEPTED: Outcome.ACCEPTED, Delivery.REJECTED: Outcome.REJ
 
 
 def _decode_batch(data: bytes) -> IncomingMessage:
-    return IncomingMessage(None, batch=tuple(map(_decode, data_sections(data))))
+    # what asks for a fault stands on the batch as a whole in the C SDK (uamqp_messaging.c)
+    return IncomingMessage(None, properties=_decode(data).properties, batch=tuple(map(_decode, data_sections(data))))
 
 
 def _decode(data: bytes) -> IncomingMessage:

@@ -86,7 +86,7 @@ class DeviceClient:
         self._hub.touch(self.device)
         match self._links.get(link):
             case Node.EVENTS:
-                self._wire.start(self._events(message.batch or (message,), delivery))
+                self._wire.start(self._events(message, delivery))
             case Node.METHODS:
                 self._method_answer(message, delivery)
             case Node.TWIN:
@@ -188,9 +188,9 @@ class DeviceClient:
                 self._wire.start(self._hub.messages.complete(self.device, message.sequence))
         self._wire.flush()
 
-    async def _events(self, messages: tuple[IncomingMessage, ...], delivery: IncomingDelivery) -> None:
+    async def _events(self, message: IncomingMessage, delivery: IncomingDelivery) -> None:
         device = self.device
-        fault = requested_fault(messages[0].properties) if messages else None
+        fault = requested_fault(message.properties)
         if fault is not None:
             delivery.accept()
             self._wire.flush()
@@ -198,7 +198,7 @@ class DeviceClient:
             self._wire.fail(fault, self._links)
             return
         try:
-            parts = [nodes.event_parts(message) for message in messages]
+            parts = [nodes.event_parts(each) for each in message.batch or (message,)]
             generation, append = device.identity.generation_id, self._hub.events.append
             await asyncio.gather(*(append(device.id, generation, *each) for each in parts))
         except HubError as error:

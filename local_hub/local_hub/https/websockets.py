@@ -4,8 +4,8 @@
 A WebSocket is only another pipe: the protocol objects that serve sockets serve it too, behind a transport of this file.
 Paths and subprotocols: azure/iot/device/common/mqtt_transport.py ("/$iothub/websocket", "mqtt") and
 azure/eventhub/_pyamqp/constants.py ("/$servicebus/websocket", "AMQPWSB10"). uamqp asks for the latter with a slash at
-its end; the SDKs of Node and C ask for AMQP at "/$iothub/websocket". Whoever connects proves who he is inside, as on
-the protocols' own ports.
+its end; the SDKs of Node and C ask for AMQP at "/$iothub/websocket", and C writes "MQTT". Whoever comes proves who he
+is inside, as on the protocols' own ports.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WebSockets:
         """One a path; the subprotocol says what is spoken there."""
 
         async def iothub(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, {"mqtt": self._mqtt, _AMQP: self._amqp})
+            return await self._serve(request, {"mqtt": self._mqtt, "MQTT": self._mqtt, _AMQP: self._amqp})
 
         async def servicebus(request: web.Request) -> web.StreamResponse:
             return await self._serve(request, {_AMQP: self._amqp})

@@ -58,10 +58,16 @@ def test_a_module_does_what_a_device_does(hub: Any, eventually: Eventually) -> N
         module(hub, "with-module", "camera").connect()
 
 
-def test_a_device_is_not_its_module(hub: Any) -> None:
+def test_a_device_speaks_for_its_modules_and_nobody_elses(hub: Any) -> None:
+    """With the device's key the end-to-end tests of the C SDK connect a module (testtools/iothub_test)."""
     registry = hub.registry()
-    key = registry.create_device_with_sas("with-module-2", None, None, "enabled").authentication.symmetric_key
+    keys = {
+        name: registry.create_device_with_sas(name, None, None, "enabled").authentication.symmetric_key
+        for name in ("with-module-2", "without-module")
+    }
     registry.create_module_with_sas("with-module-2", "camera", "me", None, None)
-    for wrong in (new_key(), key.primary_key):
+    for wrong in (new_key(), keys["without-module"].primary_key):
         with pytest.raises(CredentialError):
             module(hub, "with-module-2", "camera", wrong).connect()
+    module(hub, "with-module-2", "camera", keys["with-module-2"].secondary_key).connect()
+    assert registry.get_module("with-module-2", "camera").connection_state == "Connected"

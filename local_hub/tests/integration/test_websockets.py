@@ -137,7 +137,7 @@ class RawWebSocket:
         return True
 
 
-@pytest.mark.parametrize(("path", "subprotocol"), [(MQTT, "mqtt"), (AMQP, "AMQPWSB10")])
+@pytest.mark.parametrize(("path", "subprotocol"), [(MQTT, "mqtt"), (MQTT, "MQTT"), (AMQP, "AMQPWSB10")])
 def test_frames_that_are_too_long_or_nonsense_end_the_connection(hub: Any, path: str, subprotocol: str) -> None:
     for opcode, data, length in [
         (2, b"\xff" * 100_000, None),
