@@ -163,6 +163,11 @@ conformance-node: setup ## Microsoft's SDKs for Node against the local hub
 	@scripts/packages packages-node.apt
 	python tests/conformance/node_clients.py
 
+.PHONY: conformance-node-suite
+conformance-node-suite: setup ## Microsoft's end-to-end tests for Node against the local hub, a checkout in $$AZURE_IOT_SDK_NODE
+	@scripts/packages packages-node.apt
+	python tests/conformance/node_suite.py
+
 .PHONY: molecule
 molecule: setup ## The roles in real containers with systemd (podman)
 	scripts/molecule

@@ -84,7 +84,7 @@ def test_condition_labels_priority_and_metrics_can_change_content_cannot() -> No
         {"deviceContent": {}},
         {"modulesContent": {}},
         {"deviceContent": {"tags.x": 1}},
-        {"deviceContent": {"properties.desired": {}}},
+        {"deviceContent": {"properties.desired": 1}},
         {"deviceContent": {"properties.desired..x": 1}},
         {"deviceContent": {"properties.desired.x": 1}, "moduleContent": {"properties.desired.x": 1}},
         {"modulesContent": {"a": {"tags.x": 1}}},
@@ -110,6 +110,14 @@ def edge(name: str, order: int, priority: int, content: dict[str, Any]) -> Confi
     return new_configuration(
         name, {"content": {"modulesContent": content}, "targetCondition": "*", "priority": priority}, NOW, order
     )
+
+
+@pytest.mark.parametrize("kind", ["deviceContent", "moduleContent"])
+def test_content_may_be_the_whole_of_desired_properties(kind: str) -> None:
+    """As Microsoft's own tests for Node have it (e2etests/test/configurations.js)."""
+    body = {"content": {kind: {"properties.desired": {"a": 1, "none": None}}}}
+    configuration = new_configuration("whole", body, NOW, 1)
+    assert configuration.apply({"a": 2, "old": 1}) == {"a": 1, "old": None}
 
 
 def test_layers_lie_on_the_strongest_deployment() -> None:

@@ -68,6 +68,18 @@ async def test_a_module_without_its_device_does_not_stop_a_start(tmp_path: Path)
     await again.close()
 
 
+@pytest.mark.parametrize("write", ["patch", "replace"])
+async def test_a_section_of_a_twin_that_is_null_is_emptied(hub: Hub, write: str) -> None:
+    """As Microsoft's own tests for Node have it (e2etests/test/twin_e2e_tests.js)."""
+    device = await hub.registry.put("d", {"tags": {"t": 1}, "properties": {"desired": {"a": {"b": 1}, "c": 2}}}, None)
+    version = device.twin.desired.version
+    await getattr(hub.twins, write)("d", {"properties": {"desired": None}}, None)
+    assert (device.twin.desired.values, device.twin.desired.version) == ({}, version + 1)
+    assert device.twin.tags == {"t": 1}
+    await getattr(hub.twins, write)("d", {"tags": None, "properties": None}, None)
+    assert device.twin.tags == {}
+
+
 async def test_a_job_goes_on_when_its_devices_go_away(hub: Hub) -> None:
     for name in ("a", "b"):
         await hub.registry.put(name, {}, None)

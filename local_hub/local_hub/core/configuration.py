@@ -227,12 +227,12 @@ def checked_content(content: Any) -> JsonObject:
     found = {kind: content[kind] for kind in _KINDS if content.get(kind)}
     for kind, value in found.items():
         if kind != EDGE:
-            _check_pairs(value, whole=False)
+            _check_pairs(value)
         elif not isinstance(value, dict) or len(value) > _MAX_EDGE_MODULES:
             raise InvalidConfigurationContent(f"content.{EDGE} has up to {_MAX_EDGE_MODULES} modules")
         else:
             for pairs in value.values():
-                _check_pairs(pairs, whole=True)
+                _check_pairs(pairs)
     return found
 
 
@@ -277,11 +277,11 @@ def _content(body: JsonObject) -> JsonObject:
     return content
 
 
-def _check_pairs(pairs: Any, *, whole: bool) -> None:
+def _check_pairs(pairs: Any) -> None:
     if not isinstance(pairs, dict) or not pairs:
         raise InvalidConfigurationContent(f"content has {_PREFIX}.<path>: <value> pairs")
     for path, value in pairs.items():
-        if whole and path == _PREFIX and isinstance(value, dict):
+        if path == _PREFIX and isinstance(value, dict):
             continue
         if not path.startswith(f"{_PREFIX}.") or not all(path.split(".")):
             raise InvalidConfigurationContent(f"{path!r} is not a path below {_PREFIX}")

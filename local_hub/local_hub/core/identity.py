@@ -22,6 +22,7 @@ JsonObject = dict[str, Any]
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-.%_#*?!(),:=@$']{1,128}")
 _STATUSES = ("enabled", "disabled")
+_EDGE_SCOPE = "ms-azure-iot-edge://"
 SAS, SELF_SIGNED, CERTIFICATE_AUTHORITY, NONE = "sas", "selfSigned", "certificateAuthority", "none"
 
 
@@ -43,6 +44,8 @@ class Identity:
     authentication_type: str = SAS
     primary_thumbprint: str | None = None
     secondary_thumbprint: str | None = None
+    parent_scope: str | None = None
+    """The scope of the IoT Edge device that it is a child of; whether there is one, only the registry knows."""
 
     @property
     def key(self) -> str:
@@ -53,6 +56,17 @@ class Identity:
     def enabled(self) -> bool:
         """Whether the device may connect."""
         return self.status == "enabled"
+
+    @property
+    def scope(self) -> str | None:
+        """By which an IoT Edge device's children name it; of another device, the scope that it is in."""
+        return f"{_EDGE_SCOPE}{self.device_id}-{self.generation_id}" if self.iot_edge else self.parent_scope
+
+    def scope_document(self) -> JsonObject:
+        """What REST says of children and parents; nothing of a device that has neither."""
+        if self.scope is None:
+            return {}
+        return {"deviceScope": self.scope, "parentScopes": [self.parent_scope] if self.parent_scope else []}
 
     def keys(self) -> list[bytes]:
         """Both keys, as they sign; none where a certificate is asked for."""
@@ -92,6 +106,7 @@ class Identity:
         authentication_type = _authentication_type(body) or self.authentication_type
         primary, secondary = _keys(body)
         thumbprints = _thumbprints(body, authentication_type, self.thumbprints())
+        iot_edge = bool((body.get("capabilities") or {}).get("iotEdge", False))
         return replace(
             self,
             etag=new_etag(),
@@ -100,11 +115,12 @@ class Identity:
             status=status,
             status_reason=_text(body, "statusReason"),
             status_updated=now if status != self.status else self.status_updated,
-            iot_edge=bool((body.get("capabilities") or {}).get("iotEdge", False)),
+            iot_edge=iot_edge,
             managed_by=_text(body, "managedBy") if self.module_id is not None else None,
             authentication_type=authentication_type,
             primary_thumbprint=thumbprints[0],
             secondary_thumbprint=thumbprints[1],
+            parent_scope=None if self.module_id is not None else _parent_scope(body, iot_edge, self.parent_scope),
         )
 
     def to_record(self) -> str:
@@ -147,6 +163,11 @@ def module_key(device_id: str, module_id: str) -> str:
     return f"{device_id}/{module_id}"
 
 
+def edge_device_of(scope: str) -> str:
+    """The name of the IoT Edge device that has such a scope, if any has it."""
+    return scope.removeprefix(_EDGE_SCOPE).rpartition("-")[0]
+
+
 def new_etag() -> str:
     """An opaque version of an identity or a configuration."""
     return secrets.token_urlsafe(9)
@@ -184,6 +205,21 @@ def _thumbprints(
     if primary is None and secondary is None:
         raise ArgumentInvalid("a self-signed device has a thumbprint at least")
     return primary, secondary
+
+
+def _parent_scope(body: JsonObject, iot_edge: bool, known: str | None) -> str | None:
+    """`deviceScope` of an IoT Edge device is its own, made by the hub; of another device it is its parent's."""
+    scopes, scope = body.get("parentScopes"), None if iot_edge else body.get("deviceScope")
+    if not isinstance(scopes, list | None) or not all(isinstance(each, str) for each in scopes or ()):
+        raise ArgumentInvalid("parentScopes is a list of texts")
+    if not isinstance(scope, str | None):
+        raise ArgumentInvalid("deviceScope is a text")
+    if scopes is None and scope is None:
+        return known
+    named = {*(scopes or ()), *((scope,) if scope else ())}
+    if len(named) > 1:
+        raise ArgumentInvalid("a device has one parent at most")
+    return named.pop() if named else None
 
 
 def _keys(body: JsonObject) -> tuple[str | None, str | None]:

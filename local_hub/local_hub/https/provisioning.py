@@ -97,6 +97,8 @@ def provisioning_routes(hub: Hub) -> Iterable[web.RouteDef]:
     return (
         *crud("/enrollments", group=False),
         *crud("/enrollmentGroups", group=True),
+        # Azure's paths are the same in any case, and so Node's SDK spells its attestationmechanism
+        *crud("/enrollmentgroups", group=True),
         web.post("/enrollments", bulk),
         web.post("/registrations/{id}/query", states),
         web.get("/registrations/{id}", state),

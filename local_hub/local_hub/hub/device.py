@@ -83,6 +83,7 @@ class Device:
             "cloudToDeviceMessageCount": len(self.queue),
             "authentication": identity.authentication_document(),
             "capabilities": {"iotEdge": identity.iot_edge},
+            **identity.scope_document(),
         }
 
     def twin_document(self) -> JsonObject:
@@ -105,6 +106,7 @@ class Device:
             "tags": twin.tags,
             "properties": {"desired": twin.desired.document(), "reported": twin.reported.document()},
             "capabilities": {"iotEdge": identity.iot_edge},
+            **identity.scope_document(),
             "configurations": twin.configurations,
         }
 

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from ..core.errors import HubError, JobAlreadyExists, JobNotFound
-from ..core.job import CANCELLED, COMPLETED, DEVICE_METHOD, FAILED, RUNNING, DeviceJob, Job, new_job, statistics
+from ..core.job import CANCELLED, COMPLETED, DEVICE_METHOD, FAILED, QUEUED, RUNNING, DeviceJob, Job, new_job, statistics
 from ..core.query import MODULES, UNDEFINED, Document
 from ..core.quota import Operation
 from ..core.twin import JsonObject
@@ -68,7 +68,7 @@ class Jobs:
                 self._new.put_nowait(job.id)
 
     async def put(self, job_id: str, body: JsonObject) -> JsonObject:
-        """REST PUT: create.
+        """REST PUT: create. The answer is of a job that was not looked at yet: it is queued, whenever it starts.
 
         Raises:
             JobAlreadyExists: a job never changes.
@@ -79,7 +79,7 @@ class Jobs:
         self._jobs[job_id], self._parts[job_id] = job, {}
         await self._store.commit(*self._forgotten(), _saved(job))
         self._new.put_nowait(job_id)
-        return self.document(job_id)
+        return {**self.document(job_id), "status": QUEUED}
 
     async def cancel(self, job_id: str) -> JsonObject:
         """REST POST cancel: what did not begin does not happen; a job that is over stays what it is."""

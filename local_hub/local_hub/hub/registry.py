@@ -22,7 +22,7 @@ from ..core.errors import (
     TooManyDevices,
     TooManyModulesOnDevice,
 )
-from ..core.identity import Identity, module_key, new_identity, new_module_identity
+from ..core.identity import Identity, edge_device_of, module_key, new_identity, new_module_identity
 from ..core.notification import CREATED, DELETED
 from ..core.timestamps import iso, parse_iso
 from ..core.twin import JsonObject, Twin, without_system_fields
@@ -195,6 +195,7 @@ class Registry:
         self._require_room()
         now = iso(self._clock())
         device = Device(new_identity(device_id, body, now))
+        self._require_parent(device.identity.parent_scope)
         device.twin = _first_twin(body, now)
         self._devices[device_id] = device
         self._edge_modules(device)
@@ -239,11 +240,21 @@ class Registry:
         if len(self._devices) + len(self._modules) >= self.max_devices:
             raise TooManyDevices(f"a hub holds {self.max_devices} devices and modules at most")
 
+    def _require_parent(self, scope: str | None) -> None:
+        if scope is None:
+            return
+        parent = self._devices.get(edge_device_of(scope))
+        if parent is None or not parent.identity.iot_edge or parent.identity.scope != scope:
+            raise ArgumentInvalid(f"{scope} is the scope of no IoT Edge device of this hub")
+
     def _update(self, key: str, body: JsonObject, if_match: str | None) -> tuple[Device, list[Statement]]:
         device = self.get(key)
         require_quoted_match(if_match, device.identity.etag)
         now = iso(self._clock())
-        device.identity = device.identity.updated(body, now)
+        identity = device.identity.updated(body, now)
+        if identity.parent_scope != device.identity.parent_scope:  # one that stays may be gone meanwhile
+            self._require_parent(identity.parent_scope)
+        device.identity = identity
         if not device.identity.enabled:
             for each in (device, *device.modules.values()):
                 if each.link:

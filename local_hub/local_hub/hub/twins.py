@@ -59,13 +59,13 @@ class Twins:
         """The same; the change is in memory at once, the future is done when it is on disk."""
         device = self._registry.get(key)
         require_quoted_match(if_match, device.twin.etag)
-        return self.write(device, *_sections(body))
+        return self.write(device, *_sections(body, device.twin))
 
     async def replace(self, key: str, body: JsonObject, if_match: str | None) -> Device:
         """A service replaces tags and desired properties of a device or a module."""
         device = self._registry.get(key)
         require_quoted_match(if_match, device.twin.etag)
-        tags, desired = _sections(body)
+        tags, desired = _sections(body, device.twin)
         tags_patch = None if tags is None else difference(device.twin.tags, _without_nulls(tags))
         desired_patch = None if desired is None else difference(device.twin.desired.values, _without_nulls(desired))
         await self.write(device, tags_patch, desired_patch, whole=True)
@@ -168,17 +168,20 @@ def notify(changes: list[Change]) -> None:
             device.link.desired_changed(*notice)
 
 
-def _sections(body: JsonObject) -> tuple[JsonObject | None, JsonObject | None]:
+def _sections(body: JsonObject, twin: Twin) -> tuple[JsonObject | None, JsonObject | None]:
     properties = body.get("properties")
     if properties is not None and not isinstance(properties, dict):
         raise ArgumentInvalid("properties is an object")
-    return _section(body, "tags"), _section(properties or {}, "desired")
+    return _section(body, "tags", twin.tags), _section(properties or {}, "desired", twin.desired.values)
 
 
-def _section(body: JsonObject, name: str) -> JsonObject | None:
-    value = body.get(name)
-    if value is None:
+def _section(body: JsonObject, name: str, known: JsonObject) -> JsonObject | None:
+    """What `body` says of a section that is `known`: nothing, or what to merge; null takes all of it away."""
+    if name not in body:
         return None
+    value = body[name]
+    if value is None:
+        return dict.fromkeys(known)
     if not isinstance(value, dict):
         raise ArgumentInvalid(f"{name} is an object")
     return without_system_fields(value)

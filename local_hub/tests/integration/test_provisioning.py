@@ -234,6 +234,8 @@ def test_how_an_enrolment_is_proved(hub: Any, tmp_path: Path) -> None:
     found = hub.request("POST", "/enrollmentGroups/proofs/attestationmechanism").json()
     info = found["x509"]["signingCertificates"]["primary"]["info"]
     assert (found["type"], info["sha256Thumbprint"]) == ("x509", signer.sha256.upper())
+    # as azure-iot-provisioning-service for Node spells it
+    assert hub.request("POST", "/enrollmentgroups/proofs/attestationmechanism").json() == found
     assert hub.request("POST", "/enrollments/nothing/attestationmechanism").status_code == 404
     assert hub.request("DELETE", "/enrollmentGroups/proofs").status_code == 204
 

@@ -76,6 +76,46 @@ def test_many_devices_are_made_at_once_with_their_twins(hub: Any) -> None:
     assert registry.bulk_create_or_update_devices(gone).is_successful
 
 
+def test_edge_devices_have_scopes_and_children(hub: Any) -> None:
+    registry = hub.registry()
+
+    def created(name: str, *, edge: bool, **scopes: Any) -> Any:
+        return registry.create_device_with_sas(name, None, None, "enabled", iot_edge=edge, **scopes)
+
+    root = created("scope-root", edge=True)
+    assert root.device_scope == f"ms-azure-iot-edge://scope-root-{root.generation_id}"
+    lower = created("scope-lower", edge=True, parent_scopes=[root.device_scope])
+    assert lower.device_scope.startswith("ms-azure-iot-edge://scope-lower-")
+    assert lower.parent_scopes == [root.device_scope]
+    leaf = created("scope-leaf", edge=False, device_scope=lower.device_scope)
+    assert (leaf.device_scope, leaf.parent_scopes) == (lower.device_scope, [lower.device_scope])
+    assert hub.request("GET", "/twins/scope-leaf").json()["deviceScope"] == lower.device_scope
+    # an update that does not name the parent leaves it, an empty name takes it away
+    kept = registry.update_device_with_sas("scope-leaf", leaf.etag, None, None, "disabled")
+    assert kept.device_scope == lower.device_scope
+    body = {"deviceId": "scope-leaf", "deviceScope": "", "parentScopes": []}
+    answer = hub.request("PUT", "/devices/scope-leaf", json=body, headers={"If-Match": "*"})
+    assert "deviceScope" not in answer.json()
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        {"deviceScope": "63d2a4ad-2b9f-4b1c-a9a4-8f7a4d6d8f60"},
+        {"deviceScope": "ms-azure-iot-edge://nobody-1"},
+        {"deviceScope": 1},
+        {"parentScopes": ["ms-azure-iot-edge://nobody-1"]},
+        {"parentScopes": "ms-azure-iot-edge://nobody-1"},
+        {"parentScopes": ["a", "b"]},
+        {"deviceScope": "a", "parentScopes": ["b"]},
+    ],
+)
+def test_a_parent_must_be_an_edge_device(hub: Any, scopes: dict[str, Any]) -> None:
+    answer = hub.request("PUT", "/devices/scope-orphan", json={"deviceId": "scope-orphan", **scopes})
+    assert answer.status_code == 400
+    assert hub.request("GET", "/devices/scope-orphan").status_code == 404
+
+
 def test_statistics_count(hub: Any) -> None:
     registry = hub.registry()
     before = registry.get_device_registry_statistics()

@@ -145,7 +145,7 @@ def test_a_method_job_tells_who_was_away(run_module: t.Any, name: str, fleet: di
 
 def test_a_job_for_later_is_cancelled(run_module: t.Any, name: str, fleet: dict[str, str]) -> None:
     wish = {"id": name, "target_condition": "*", "tags": {"a": 1}, "start_time": "2999-01-01T01:00:00+01:00"}
-    assert run_module("iothub_job", **wish)["job"]["status"] == "scheduled"
+    assert run_module("iothub_job", **wish)["job"]["status"] == "queued"
     assert run_module("iothub_job", **wish)["state"] == "unchanged"
     late = run_module("iothub_job", wait=1, poll=0.3, **wish)
     assert "cannot see the end of job" in late["msg"]
