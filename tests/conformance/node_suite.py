@@ -2,7 +2,7 @@
 """Runs Microsoft's end-to-end tests for Node, unchanged, against the local hub: node_suite.py [FILE ...].
 
 AZURE_IOT_SDK_NODE: a checkout of Azure/azure-iot-sdk-node. Its tests are copied into build/conformance, where npm
-installs the packages that they name; those in the checkout are not built. A FILE is named as in the result, by folder
+installs the packages that they name; nothing in the checkout is built. A FILE is named as in the result, by folder
 and file: e2etests/registry. Each gets a process of its own, two at a time, and all share a hub.
 """
 
@@ -35,6 +35,7 @@ sys.path.insert(0, str(node_hub.ROOT / "local_hub/tests"))
 
 # The folders that have tests and a package.json of their own, the slowest test first: it would run on alone at the end.
 FOLDERS = ["provisioning/e2e", "e2etests", "ts-e2e"]
+_TYPESCRIPT = "tsconfig.json"
 # Named by package.json for those who work on the suite.
 _FOR_DEVELOPERS = re.compile("eslint|jshint|nyc|npm-run-all")
 # These ask whether a client refuses a hub whose certificate it has no reason to trust.
@@ -53,7 +54,7 @@ _CANNOT_PASS = {
         "the test gives mocha's callback the cancelled job, which mocha takes for an error",
     ),
 }
-PASSED, FAILED, SKIPPED, CANNOT_PASS = "passed", "failed", "skipped", "cannot pass"
+PASSED, FAILED, SKIPPED, RETRIED, CANNOT_PASS = "passed", "failed", "skipped", "retried", "cannot pass"
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,8 @@ def _prepare(source: Path, folder: str) -> None:
     node_hub.install(packages, json.dumps(_wanted_packages(source), indent=2))
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("node_modules", "dist"))
     (target / "node_modules").symlink_to(packages / "node_modules")
-    if (source / "tsconfig.json").exists():
-        shutil.copy(source.parent / "tsconfig.json", target.parent)  # which this one extends
-        subprocess.run([target / "node_modules/.bin/tsc"], cwd=target, check=True)
+    if (source / _TYPESCRIPT).exists():
+        shutil.copy(source.parent / _TYPESCRIPT, target.parent)  # which this one extends
 
 
 def _wanted_packages(source: Path) -> dict[str, object]:
@@ -107,6 +107,8 @@ def _wanted_packages(source: Path) -> dict[str, object]:
         for name, version in package.get(kind, {}).items()
         if not _FOR_DEVELOPERS.search(name)
     }
+    if (source / _TYPESCRIPT).exists():
+        wanted["ts-node"] = "^10.9.2"  # runs the tests as they are written
     return {"private": True, "dependencies": wanted}
 
 
@@ -133,7 +135,10 @@ def _tests(folder: str) -> Iterator[Test]:
     seen = set()
     for script in json.loads((SUITE / folder / "package.json").read_text())["scripts"].values():
         if command := re.search(r"mocha\b.* \"?(\S+\.js)\"?$", script):
-            for file in sorted((SUITE / folder).glob(command[1].removeprefix("./"))):
+            pattern = command[1].removeprefix("./")
+            if (SUITE / folder / _TYPESCRIPT).exists():
+                pattern = pattern.replace("dist/", "src/").replace(".js", ".ts")
+            for file in sorted((SUITE / folder).glob(pattern)):
                 if file not in seen:
                     seen.add(file)
                     yield Test(folder, file)
@@ -166,8 +171,11 @@ def _run(test: Test, environment: dict[str, str]) -> bool:
     report = REPORTS / test.name
     report.parent.mkdir(parents=True, exist_ok=True)
     output = report.with_suffix(".jsonl")
-    # --exit: not all tests close their clients
-    command = ["node", "node_modules/mocha/bin/mocha.js", "--exit", "--reporter", str(REPORTER)]
+    # --exit: not all tests close their clients.
+    # --retries: in some, a service changes what the device may or may not listen to by then.
+    command = ["node", "node_modules/mocha/bin/mocha.js", "--exit", "--retries", "1", "--reporter", str(REPORTER)]
+    if test.file.suffix == ".ts":
+        command += ["--require", "ts-node/register/transpile-only"]
     command += ["--reporter-option", f"output={output}", str(test.file)]
     variables = {**os.environ, **environment}
     if test.file.stem.endswith(_WITHOUT_TRUST):
@@ -188,9 +196,9 @@ def _run(test: Test, environment: dict[str, str]) -> bool:
     unfinished = "" if status == counts[FAILED] + counts[CANNOT_PASS] else f"; not finished, exit status {status}"
     print(
         f"{test.name}: {counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped"
-        + (f", {counts[CANNOT_PASS]} cannot pass" if counts[CANNOT_PASS] else "")
+        + "".join(f", {counts[each]} {each}" for each in (RETRIED, CANNOT_PASS) if counts[each])
         + f" in {time.monotonic() - began:.0f} s{unfinished}",
-        *(f"    {name}" for outcome, name in results if outcome == FAILED),
+        *(f"    {outcome}: {name}" for outcome, name in results if outcome in (FAILED, RETRIED)),
         *([f"    {_CANNOT_PASS[test.name][1]}"] if counts[CANNOT_PASS] else []),
         sep="\n",
         flush=True,
@@ -202,8 +210,9 @@ def _result(test: Test, line: str) -> tuple[str, str]:
     """What a line of the reporter's file says: what became of which test."""
     said = json.loads(line)
     outcome, name = said["outcome"], said["name"]
-    known = outcome == FAILED and test.name in _CANNOT_PASS and _CANNOT_PASS[test.name][0] in name
-    return CANNOT_PASS if known else outcome, name
+    if test.name in _CANNOT_PASS and _CANNOT_PASS[test.name][0] in name:
+        outcome = {FAILED: CANNOT_PASS, RETRIED: "tried again, as all that fail"}.get(outcome, outcome)
+    return outcome, name
 
 
 if __name__ == "__main__":

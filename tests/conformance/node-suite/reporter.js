@@ -14,5 +14,6 @@ module.exports = function (runner, { reporterOptions: { output } }) {
   };
   runner.on('pass', (test) => tell('passed', test));
   runner.on('fail', (test, error) => tell('failed', test, error));
+  runner.on('retry', (test, error) => tell('retried', test, error));
   runner.on('pending', (test) => tell('skipped', test));
 };
