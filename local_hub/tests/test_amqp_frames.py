@@ -175,6 +175,23 @@ def test_other_frames_pass_unchanged() -> None:
     assert writer.feed(heartbeat[2:]) == heartbeat
 
 
+@given(st.integers(512, 2**32 - 1), st.sampled_from(["", "hub.example"]))
+def test_an_open_leaves_room_for_padding(size: int, hostname: str) -> None:
+    said = frame(Described(0x10, ["client", hostname or None, UInt(size), 100]), b"")
+    [(heard, _)] = list(FrameReader().feed(b"AMQP\x00\x01\x00\x00" + said))[1:]
+    connection, transport = proton.Connection(), proton.Transport(proton.Transport.SERVER)
+    transport.bind(connection)
+    transport.push(b"AMQP\x00\x01\x00\x00" + heard)
+    assert transport.remote_max_frame_size == (size - 32 if size >= 544 else size)
+    assert (connection.remote_container, connection.remote_hostname) == ("client", hostname or None)
+
+
+@given(st.binary(max_size=60))
+def test_an_open_that_makes_no_sense_is_left_to_proton(body: bytes) -> None:
+    said = struct.pack(">IBBH", len(body) + 11, 2, 0, 0) + b"\x00\x53\x10" + body
+    assert len(list(FrameReader().feed(b"AMQP\x00\x01\x00\x00" + said))) == 2
+
+
 def test_a_flow_before_the_first_link_of_its_session_is_left_out() -> None:
     """uamqp of the C SDK gives up what it was to send when a flow comes before the answer to its attach."""
 

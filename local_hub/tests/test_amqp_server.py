@@ -33,7 +33,8 @@ class Peer:
     """A client without SASL, as Node's, and the hub's end of its connection."""
 
     def __init__(self, hub: Hub) -> None:
-        self.line, self.server = Line(), AmqpServer(hub, "local-hub").connection()
+        self.line, self.listener = Line(), AmqpServer(hub, "local-hub")
+        self.server = self.listener.connection()
         self.server.connection_made(self.line)
         self.connection, self.transport = Connection(), Transport(Transport.CLIENT)
         self.transport.bind(self.connection)
@@ -157,5 +158,17 @@ async def test_a_fault_may_stand_on_a_batch(hub: Hub, clock: Clock) -> None:
     transfer = encode(Described(0x14, [UInt(1), UInt(1), b"1", UInt(BATCH), False, False])) + batch
     peer.server.data_received(struct.pack(">IBBH", len(transfer) + 8, 2, 0, 0) + transfer)
     await asyncio.wait_for(peer.line.hung_up.wait(), 5)
+    assert peer.line.aborted
     assert not hub.events.readable(0, 0)
     assert not hub.events.readable(1, 0)
+
+
+async def test_a_hub_that_stops_says_so(hub: Hub, clock: Clock) -> None:
+    """The Java SDK does not see that TLS ends (SimpleSslTransportWrapper.java of proton-j), only that AMQP does."""
+    peer = Peer(hub)
+    await peer.put_token(token(clock, 60))
+    await peer.attach("/devices/one/messages/events")
+    await peer.listener.close()
+    await peer.talk()
+    assert peer.connection.remote_condition.name == "amqp:connection:forced"
+    assert peer.line.hung_up.is_set()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from local_hub.core.fault import Fault, Kind, requested_fault
 
 TYPE, DELAY = "AzIoTHub_FaultOperationType", "AzIoTHub_FaultOperationDelayInSecs"
+DURATION = "AzIoTHub_FaultOperationDurationInSecs"
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ TYPE, DELAY = "AzIoTHub_FaultOperationType", "AzIoTHub_FaultOperationDelayInSecs
         ({TYPE: "KillAmqpc2dLink", DELAY: 2}, Fault(Kind.DEVICEBOUND, 2)),  # so it is called in the C SDK
         ({TYPE: "ShutDownMqtt", DELAY: "3600"}, Fault(Kind.MQTT_SHUTDOWN, 60)),
         ({TYPE: "SomethingElse", DELAY: "soon"}, Fault(None, 0)),
+        ({TYPE: "InvokeThrottling", DELAY: "1", DURATION: "20"}, Fault(Kind.THROTTLING, 1, 20)),
     ],
 )
 def test_a_fault_is_read_from_the_properties_of_an_event(properties: dict[str, object], fault: Fault | None) -> None:

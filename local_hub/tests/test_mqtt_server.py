@@ -28,6 +28,7 @@ class Line(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.hung_up = asyncio.Event()
+        self.aborted = False
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
@@ -36,6 +37,7 @@ class Line(asyncio.Transport):
         self.hung_up.set()
 
     def abort(self) -> None:
+        self.aborted = True
         self.hung_up.set()
 
     def is_closing(self) -> bool:

@@ -40,8 +40,17 @@ def test_the_hub_reads_the_properties_that_the_sdk_writes(properties: dict[str, 
 
 def test_requests_are_told_apart() -> None:
     assert topics.parse_publication("$iothub/twin/GET/?$rid=a%20b", "d") == topics.TwinGet("a b")
-    assert topics.parse_publication("$iothub/twin/PATCH/properties/reported/?$rid=1", "d") == topics.TwinReport("1")
+    report = "$iothub/twin/PATCH/properties/reported/?$rid=1"
+    assert topics.parse_publication(report, "d") == topics.TwinReport("1")
+    assert topics.parse_publication(report + "&$version=3", "d") == topics.TwinReport("1", "3")
     assert topics.parse_publication("$iothub/methods/res/200/?$rid=9", "d") == topics.MethodAnswer(200, "9")
+
+
+def test_the_name_of_a_components_command_stands_as_it_is() -> None:
+    """The C SDK splits it at the star, and decodes nothing (iothub_client_core_ll.c)."""
+    topic = topics.method_request("thermostat*get max", "3")
+    assert topic == "$iothub/methods/POST/thermostat*get%20max/?$rid=3"
+    assert mqtt_topic_iothub.get_method_name_from_topic(topic) == "thermostat*get max"
 
 
 @pytest.mark.parametrize(

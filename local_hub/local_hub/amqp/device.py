@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import ArgumentInvalid, HubError
-from ..core.fault import requested_fault
+from ..core.fault import REFUSALS, Fault, requested_fault
 from ..core.twin import JsonObject
 from ..hub.device import Device
 from ..hub.events import MAX_BODY
@@ -51,6 +51,8 @@ class DeviceClient:
         self._commands: dict[Link, dict[int, int]] = {}
         self._calls: dict[str, str] = {}
         self._wants_desired = False
+        self._refusal: HubError | None = None
+        self._refused_until = 0.0
         self.device = device
         self.until = until
         self.ended = False
@@ -146,7 +148,7 @@ class DeviceClient:
         if len(self._calls) > _MAX_CALLS:  # those that were never answered
             del self._calls[next(iter(self._calls))]
         message = encode_message(
-            data=_json_bytes(payload),
+            data=b"" if payload is None else _json_bytes(payload),
             properties={"correlation-id": call},
             application_properties={"IoThub-methodname": name},
         )
@@ -194,10 +196,11 @@ class DeviceClient:
         if fault is not None:
             delivery.accept()
             self._wire.flush()
-            await asyncio.sleep(fault.delay)
-            self._wire.fail(fault, self._links)
+            await self._fail(fault)
             return
         try:
+            if self._refusal is not None and self._hub.clock() < self._refused_until:
+                raise self._refusal
             parts = [nodes.event_parts(each) for each in message.batch or (message,)]
             generation, append = device.identity.generation_id, self._hub.events.append
             await asyncio.gather(*(append(device.id, generation, *each) for each in parts))
@@ -205,6 +208,14 @@ class DeviceClient:
             delivery.reject(error.condition, f"{error.code}: {error}")
         else:
             delivery.accept()
+
+    async def _fail(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.delay)
+        if fault.kind in REFUSALS:
+            self._refusal = REFUSALS[fault.kind](f"it asked for the fault {fault.kind}")
+            self._refused_until = self._hub.clock() + fault.duration
+        else:
+            self._wire.fail(fault, self._links)
 
     def _method_answer(self, message: IncomingMessage, delivery: IncomingDelivery) -> None:
         request_id = self._calls.pop(str(message.correlation_id), None)

@@ -149,7 +149,7 @@ class _Connection(asyncio.Protocol):
         reason = f"a device asked for the fault {fault.kind}"
         match fault.kind:
             case Kind.TCP:
-                self.close(reason)
+                self._cut(reason)
             case Kind.AMQP_CONNECTION | Kind.AMQP_SHUTDOWN:
                 self._hang_up("amqp:connection:forced", reason)
             case Kind.AMQP_SESSION:
@@ -165,6 +165,18 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             _log.info("amqp: closing a connection: %s", reason)
             self._transport.close()
+
+    def stop(self, reason: str) -> None:
+        """Close; the client is told so, since proton-j does not notice when only TLS ends."""
+        self._amqp.close("amqp:connection:forced", reason)
+        self.flush()
+        self.close(reason)
+
+    def _cut(self, reason: str) -> None:
+        """As a network that fails: without a goodbye, neither AMQP's nor TLS's."""
+        if self._transport is not None:
+            _log.info("amqp: cutting a connection: %s", reason)
+            self._transport.abort()
 
     # ConnectionHandler
 
@@ -276,10 +288,11 @@ class _Connection(asyncio.Protocol):
             if message.properties.get("operation") != "put-token" or not isinstance(message.body, str):
                 raise Unauthorized("only put-token is offered")
             audience = str(message.properties.get("name", ""))
-            key = nodes.audience_device(audience)
+            token = SasToken.parse(message.body)
+            key = _bearer(audience, token)
             if key is not None:
                 self._admit_device(key, message.body)
-            elif SasToken.parse(message.body).policy is not None:
+            elif token.policy is not None:
                 self._admit_service(message.body)
             else:
                 raise Unauthorized(f"{audience} is no device of this hub")
@@ -374,6 +387,13 @@ class _Connection(asyncio.Protocol):
         return None
 
 
+def _bearer(audience: str, token: SasToken) -> str | None:
+    """The device or module that puts a token. Java's SDK names a module's device; the token is the module's."""
+    named = nodes.audience_device(audience)
+    own = nodes.audience_device(token.resource) if named else None
+    return own if named and own and own.startswith(f"{named}/") else named
+
+
 class AmqpServer:
     """Listens for services and devices."""
 
@@ -402,4 +422,4 @@ class AmqpServer:
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
-            connection.close("the hub is stopping")
+            connection.stop("the hub is stopping")

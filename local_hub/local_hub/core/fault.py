@@ -12,13 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .errors import HubError, IotHubQuotaExceeded, ThrottlingException, Unauthorized
+
 _TYPE, _DELAY = "AzIoTHub_FaultOperationType", "AzIoTHub_FaultOperationDelayInSecs"
-_MAX_DELAY = 60
+_DURATION = "AzIoTHub_FaultOperationDurationInSecs"
+_MAX_SECONDS = 60
 
 
 class Kind(StrEnum):
     """What is to break. Of links, `Req` is the one for requests and `Resp` the one for answers to them."""
 
+    AUTHENTICATION = "invokeautherror"
+    QUOTA = "invokemaxmessagequota"
+    THROTTLING = "invokethrottling"
     TCP = "killtcp"
     MQTT_SHUTDOWN = "shutdownmqtt"
     AMQP_SHUTDOWN = "shutdownamqp"
@@ -34,21 +40,33 @@ class Kind(StrEnum):
     TWIN_ANSWERS = "killamqptwinlinkresp"
 
 
+REFUSALS: dict[Kind | None, type[HubError]] = {
+    Kind.AUTHENTICATION: Unauthorized,
+    Kind.QUOTA: IotHubQuotaExceeded,
+    Kind.THROTTLING: ThrottlingException,
+}
+"""Faults that break nothing: over AMQP events are refused so for a while."""
+
 _KINDS = {str(kind): kind for kind in Kind}  # `in Kind` takes texts from Python 3.12 on
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` is None for one that does nothing here; `delay` in seconds."""
+    """`kind` is None for one that does nothing here; `delay` and `duration` in seconds."""
 
     kind: Kind | None
     delay: float
+    duration: float = 0
 
 
 def requested_fault(properties: Mapping[str, object]) -> Fault | None:
     """The fault that an event with these properties asks for; None for any other event."""
     if _TYPE not in properties:
         return None
-    named, text = str(properties[_TYPE]).lower(), str(properties.get(_DELAY, "0"))
-    delay = min(int(text), _MAX_DELAY) if text.isdecimal() and len(text) < 10 else 0
-    return Fault(_KINDS.get(named), float(delay))
+    kind = _KINDS.get(str(properties[_TYPE]).lower())
+    return Fault(kind, _seconds(properties, _DELAY), _seconds(properties, _DURATION))
+
+
+def _seconds(properties: Mapping[str, object], name: str) -> float:
+    text = str(properties.get(name, "0"))
+    return float(min(int(text), _MAX_SECONDS)) if text.isdecimal() and len(text) < 10 else 0.0

@@ -28,7 +28,7 @@ from ..hub.hub import Hub
 from ..tls import client_certificates
 from .requests import json_object, json_value
 
-PATHS = re.compile(r"/devices/[^/]+(/modules/[^/]+)?/(messages/.*|files(/notifications(/[^/]+)?)?)", re.IGNORECASE)
+PATHS = re.compile(r"/devices/[^/]+(/modules/[^/]+)?/(messages/.*|files/?(notifications(/[^/]*)?)?)", re.IGNORECASE)
 _BATCH = "application/vnd.microsoft.iothub.json"
 _APP = "iothub-app-"
 _MAX_HEADERS = 8 * 1024
@@ -105,9 +105,10 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
         web.get(devicebound, receive),
         web.delete(devicebound + "/{token}", settle),
         web.post(devicebound + "/{token}/abandon", abandon),
-        web.post(device + "/files", begin_upload),
-        web.post(device + "/files/notifications", end_upload),
-        web.post(device + "/files/notifications/{correlation}", end_upload),  # Node names the upload here
+        # the C SDK ends both paths with a slash, and Node names the upload behind the second
+        web.post(device + "/files{slash:/?}", begin_upload),
+        web.post(device + "/files/notifications{slash:/?}", end_upload),
+        web.post(device + "/files/notifications/{correlation}", end_upload),
     )
 
 
@@ -149,7 +150,13 @@ def _batch_item(item: dict[str, Any]) -> _Event:
         raise ArgumentInvalid("body is not base64") from None
     names = {str(name): value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
     system = {_SYSTEM[name.lower()]: value for name, value in names.items() if name.lower() in _SYSTEM}
-    return body, system, {name: value for name, value in names.items() if name.lower() not in _SYSTEM}
+    own = {_own_name(name): value for name, value in names.items() if name.lower() not in _SYSTEM}
+    return body, system, own
+
+
+def _own_name(name: str) -> str:
+    """The SDKs for C and Java name properties as in headers, that for Node as they are."""
+    return name[len(_APP) :] if name.lower().startswith(_APP) else name
 
 
 def _lock_seconds(request: web.Request) -> float:

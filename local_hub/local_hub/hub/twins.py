@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..core.configuration import require_quoted_match
 from ..core.digital_twin import is_model
-from ..core.errors import ArgumentInvalid, DeviceNotFound
+from ..core.errors import ArgumentInvalid, DeviceNotFound, PreconditionFailed
 from ..core.quota import Operation
 from ..core.timestamps import iso
 from ..core.twin import JsonObject, Twin, difference, without_system_fields
@@ -88,11 +88,14 @@ class Twins:
             self._meter.charge(len(json.dumps(document)))
         return document
 
-    async def report(self, device: Device, patch: JsonObject) -> int:
+    async def report(self, device: Device, patch: JsonObject, base: str | None = None) -> int:
         """The device reports; the answer is the new version, and it comes when the disk has it.
+
+        `base` is the version on which it says that this is based, if it says it.
 
         Raises:
             DeviceNotFound: it was deleted; its last words must not bring it back.
+            PreconditionFailed: it is based on another version.
             ThrottlingException, IotHubQuotaExceeded: too much for a hub of this size.
             ArgumentInvalid: the result breaks a limit.
         """
@@ -102,6 +105,8 @@ class Twins:
         self._meter.require_messages()
         patch = without_system_fields(patch)
         before = device.twin
+        if base not in (None, str(before.reported.version)):
+            raise PreconditionFailed(f"the version is {before.reported.version}, not {base}")
         device.twin = before.with_reported_patch(patch, iso(self._clock()))
         version = device.twin.reported.version
         if self._meter.on:

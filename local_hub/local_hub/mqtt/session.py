@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..core.errors import ArgumentInvalid, HubError
-from ..core.fault import Fault, Kind, requested_fault
+from ..core.fault import REFUSALS, Fault, Kind, requested_fault
 from ..core.twin import JsonObject
 from ..hub.device import Device
 from ..hub.hub import Hub
@@ -98,7 +98,11 @@ class Session:
         """DeviceLink."""
         if topics.METHODS not in self._device.subscriptions:
             return False
-        self._send_json(topics.method_request(name, request_id), payload)
+        topic = topics.method_request(name, request_id)
+        if payload is None:
+            self._send(packets.Publish(topic, b"").encode())
+        else:
+            self._send_json(topic, payload)
         return True
 
     def messages_waiting(self) -> None:
@@ -143,8 +147,9 @@ class Session:
         system, properties = telemetry.system, telemetry.properties
         fault = requested_fault(properties)
         if fault is not None:
-            self._puback(packet)
-            self._start(self._fail(fault))
+            # never acknowledged: the C SDK's tests wait until the client gives it up, after it has sent it again
+            if not packet.duplicate:
+                self._start(self._fail(fault))
             return
         stored = functools.partial(self._stored, packet)
         try:
@@ -162,7 +167,7 @@ class Session:
 
     async def _fail(self, fault: Fault) -> None:
         await asyncio.sleep(fault.delay)
-        if fault.kind in (Kind.TCP, Kind.MQTT_SHUTDOWN):
+        if fault.kind in (Kind.TCP, Kind.MQTT_SHUTDOWN, *REFUSALS):  # MQTT cannot say no otherwise
             self._hang_up(f"it asked for the fault {fault.kind}")
 
     def _twin_get(self, request: topics.TwinGet) -> None:
@@ -180,7 +185,7 @@ class Session:
             patch = _json(packet.payload)
             if not isinstance(patch, dict):
                 raise ArgumentInvalid("reported properties are an object")
-            version = await self._hub.twins.report(self._device, patch)
+            version = await self._hub.twins.report(self._device, patch, request.base)
         except HubError as error:
             self._puback(packet)
             self._send_json(topics.twin_response(error.status, request.request_id), {"message": str(error)})

@@ -53,9 +53,10 @@ class TwinGet:
 
 @dataclass(frozen=True)
 class TwinReport:
-    """The device reports properties."""
+    """The device reports properties, and may say on which version of them that is based."""
 
     request_id: str
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _parse(topic: str, key: str) -> Publication | None:
     if match := _TWIN_GET.fullmatch(topic):
         return TwinGet(_request_id(match[1]))
     if match := _TWIN_REPORT.fullmatch(topic):
-        return TwinReport(_request_id(match[1]))
+        return TwinReport(_request_id(match[1]), _decode(match[1]).get("$version"))
     if match := _METHOD_ANSWER.fullmatch(topic):
         return MethodAnswer(int(match[1]), _request_id(match[2]))
     return None
@@ -105,6 +106,9 @@ def _parse(topic: str, key: str) -> Publication | None:
 
 # A device sends to the same topic all the time. Nobody changes what this gives.
 _parse_again = functools.lru_cache(_REMEMBERED)(_parse)
+
+_UNRESERVED = "!*'()"
+"""What RFC 2396 leaves as it is and RFC 3986, and Python, do not."""
 
 
 def twin_response(status: int, request_id: str, version: int | None = None) -> str:
@@ -119,8 +123,8 @@ def desired_patch(version: int) -> str:
 
 
 def method_request(name: str, request_id: str) -> str:
-    """Where a direct method goes."""
-    return f"$iothub/methods/POST/{quote(name, safe='')}/?$rid={request_id}"
+    """Where a direct method goes. The C SDK reads names as they stand, and commands of components have a `*`."""
+    return f"$iothub/methods/POST/{quote(name, safe=_UNRESERVED)}/?$rid={request_id}"
 
 
 def message_topic(device_id: str, message: Message) -> str:

@@ -129,7 +129,8 @@ def connect(hub: Any) -> Iterator[Callable[..., Client]]:
 
     yield make
     for client in clients:
-        client.connection.close()
+        with contextlib.suppress(ConnectionException, Timeout):  # of those that were cut off
+            client.connection.close()
 
 
 def events_of(hub: Any, device_id: str, count: int, eventually: Eventually) -> list[Any]:
@@ -189,8 +190,9 @@ def test_an_event_that_is_too_large_is_refused_and_the_next_is_taken(hub: Any, c
     client.sender("amqp-2", "messages/events").send(Message(body=b"x" * 260_000, inferred=True))
 
 
-def fault(kind: str) -> Message:
-    return Message(body=b" ", properties={"AzIoTHub_FaultOperationType": kind, DELAY: "0"})
+def fault(kind: str, duration: str = "0") -> Message:
+    asked = {"AzIoTHub_FaultOperationType": kind, DELAY: "0", "AzIoTHub_FaultOperationDurationInSecs": duration}
+    return Message(body=b" ", properties=asked)
 
 
 def ask_for(kind: str, client: Client, events: Any) -> None:
@@ -254,9 +256,34 @@ def test_a_device_may_ask_for_a_broken_connection(hub: Any, connect: Any, eventu
     with contextlib.suppress(LinkDetached, ConnectionException):
         events.send(fault(kind))
     eventually(lambda: state(hub, key) == "Disconnected")
+    client.connection.timeout = 0.1  # nobody answers when it is closed
     again = connect(other)
     again.sender(other, "messages/events").send(fault("SomethingElse"))
     assert state(hub, other) == "Connected"
+
+
+@pytest.mark.parametrize(
+    ("kind", "condition"),
+    [
+        ("InvokeAuthError", "amqp:unauthorized-access"),
+        ("InvokeMaxMessageQuota", "com.microsoft:quota-exceeded"),
+        ("InvokeThrottling", "com.microsoft:device-container-throttled"),
+    ],
+)
+def test_a_device_may_ask_that_its_events_are_refused(
+    connect: Any, eventually: Eventually, kind: str, condition: str
+) -> None:
+    key = f"refused-{kind.lower()}"
+    events = connect(key).sender(key, "messages/events")
+    events.send(fault(kind, "1"))
+
+    def refused() -> str | None:
+        delivery = events.link.send(Message(body=b"x"))
+        events.connection.wait(lambda: delivery.settled, timeout=TIMEOUT)
+        return delivery.remote.condition.name if delivery.remote_state == delivery.REJECTED else None
+
+    assert eventually(refused) == condition
+    eventually(lambda: refused() is None)
 
 
 def test_a_batch_becomes_single_events(hub: Any, eventually: Eventually) -> None:
@@ -369,6 +396,30 @@ def test_methods_are_called_and_answered(hub: Any, connect: Any) -> None:
                 Message(body=body, inferred=True, correlation_id=request.correlation_id, properties=properties)
             )
             assert (result.result(TIMEOUT).status, result.result(TIMEOUT).payload) == (201, {"sum": 3})
+
+
+def test_a_method_without_a_payload_has_an_empty_body(hub: Any, connect: Any) -> None:
+    """Azure/azure-iot-sdk-python/issues/761; null is the same as none (azure-iot-cli-extension/issues/309)."""
+    client = connect("amqp-23")
+    requests, answers = (
+        client.receiver("amqp-23", "methods/devicebound"),
+        client.sender("amqp-23", "methods/devicebound"),
+    )
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        result = pool.submit(
+            hub.request,
+            "POST",
+            "/twins/amqp-23/methods",
+            json={"methodName": "wake", "payload": None},
+            headers=hub.authorization(),
+        )
+        request = requests.receive(TIMEOUT)
+        requests.accept()
+        answers.send(
+            Message(inferred=True, body=b"", correlation_id=request.correlation_id, properties={"IoThub-status": 200})
+        )
+        assert bytes(request.body) == b""
+        assert result.result(TIMEOUT).json() == {"status": 200, "payload": None}
 
 
 class TwinLinks:
@@ -521,6 +572,17 @@ def test_a_device_comes_with_a_certificate(hub: Any, tmp_path: Path) -> None:
     stranger.connection.close()
 
 
+def test_a_module_puts_its_token_in_the_name_of_its_device(hub: Any, connect: Any) -> None:
+    """So the Java SDK does it (AmqpsCbsSenderLinkHandler.java); the token says that it is the module's."""
+    connect("amqp-30", "amqp-30/one")
+    client = Client(hub)
+    assert client.put_token("amqp-30", token(hub, "amqp-30/one")) == 200
+    client.sender("amqp-30/one", "messages/events").send(Message(body=b"x"))
+    with pytest.raises(LinkDetached, match="unauthorized-access"):
+        client.sender("amqp-30", "messages/events")
+    client.connection.close()
+
+
 def test_wrong_tokens_are_refused(hub: Any, connect: Any) -> None:
     client = connect("amqp-18", "amqp-19")
     for wrong in ("", "SharedAccessSignature sr=x&sig=y&se=1", token(hub, "amqp-18", -5), token(hub, "amqp-19")):
@@ -569,6 +631,21 @@ def test_events_are_read_with_the_key_of_a_policy(hub: Any) -> None:
     for user, key in (("iothubowner", "x"), ("nobody", ""), ("registryRead", policy_key(hub, "registryRead"))):
         with pytest.raises(ConnectionException):
             Client(hub, user=user, password=key, allowed_mechs="PLAIN")
+
+
+def test_a_reader_gets_no_frame_larger_than_it_takes(hub: Any, connect: Any) -> None:
+    """proton takes 32 KiB, and ends the connection over a byte more."""
+    events = connect("amqp-24").sender("amqp-24", "messages/events")
+    events.send(Message(body=b"x" * 200_000, inferred=True))
+    reader = Client(hub, user="iothubowner", password=policy_key(hub, "iothubowner"), allowed_mechs="PLAIN")
+    address = f"local-hub/ConsumerGroups/$Default/Partitions/{partition_of('amqp-24', 2)}"
+    receiver = reader.connection.create_receiver(address, credit=100, name=str(uuid.uuid4()))
+    while True:
+        message = receiver.receive(TIMEOUT)
+        if message.annotations["iothub-connection-device-id"] == "amqp-24":
+            break
+    assert bytes(message.body) == b"x" * 200_000
+    reader.connection.close()
 
 
 def test_a_service_comes_with_sasl_plain(hub: Any) -> None:

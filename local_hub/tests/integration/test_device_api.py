@@ -47,7 +47,7 @@ def test_events_over_https_are_read_like_others(hub: Any, eventually: Eventually
     headers = {"iothub-app-colour": "green", "iothub-messageid": "m-1", "iothub-contenttype": "text/plain"}
     assert call("POST", "/messages/events", data=b"warm", headers=headers).status_code == 204
     batch = [
-        {"body": base64.b64encode(b"two").decode(), "properties": {"iothub-app-n": "2"}},
+        {"body": base64.b64encode(b"two").decode(), "properties": {"iothub-app-n": "2", "plain": 3}},
         {"body": "three", "base64Encoded": False},
     ]
     kind = {"Content-Type": "application/vnd.microsoft.iothub.json"}
@@ -63,7 +63,7 @@ def test_events_over_https_are_read_like_others(hub: Any, eventually: Eventually
 
     consumer.receive(take, starting_position="-1", max_wait_time=5)
     assert [event.body_as_str() for event in events] == ["warm", "two", "three"]
-    assert events[0].properties == {b"colour": b"green"}
+    assert [event.properties for event in events] == [{b"colour": b"green"}, {b"n": b"2", b"plain": b"3"}, {}]
     assert events[0].message_id == "m-1"
     assert events[0].content_type == "text/plain"
 
@@ -114,6 +114,15 @@ def test_what_is_too_large_or_nonsense_is_refused(hub: Any) -> None:
     for name in ("", "a//b", "../x", "a/../b", "a/./b", "x\0", "x" * 2000, 7):
         assert call("POST", "/files", json={"blobName": name}).status_code == 400, name
     assert call("POST", "/files/notifications", json={"correlationId": "no", "isSuccess": True}).status_code == 400
+
+
+def test_the_paths_of_files_may_end_with_a_slash(hub: Any) -> None:
+    """As the C SDK writes them (iothub_client_ll_uploadtoblob.c)."""
+    call = caller(hub, "files-slash")
+    answer = call("POST", "/files/", json={"blobName": "x"})
+    assert answer.status_code == 200
+    done = {"correlationId": answer.json()["correlationId"], "isSuccess": False}
+    assert call("POST", "/files/notifications/", json=done).status_code == 204
 
 
 def test_a_file_goes_up_and_a_service_hears_of_it(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
