@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ..core.compact_json import compact_bytes
 from ..core.errors import ArgumentInvalid, HubError
 from ..core.fault import REFUSALS, Fault, requested_fault
 from ..core.twin import JsonObject
@@ -138,7 +139,7 @@ class DeviceClient:
         self._hub.twins.told(body)
         self._send_json(link, body, None, {"resource": _DESIRED, "version": version})
 
-    def call_method(self, name: str, request_id: str, payload: Any) -> bool:
+    def call_method(self, name: str, request_id: str, payload: bytes) -> bool:
         """DeviceLink. The C SDK takes only a UUID as correlation id."""
         link = self._outlet(Node.METHODS)
         if link is None or link.queued >= MAX_QUEUED or self._wire.congested:
@@ -148,7 +149,7 @@ class DeviceClient:
         if len(self._calls) > _MAX_CALLS:  # those that were never answered
             del self._calls[next(iter(self._calls))]
         message = encode_message(
-            data=b"" if payload is None else _json_bytes(payload),
+            data=payload,
             properties={"correlation-id": call},
             application_properties={"IoThub-methodname": name},
         )
@@ -261,7 +262,7 @@ class DeviceClient:
 
     def _send_json(self, link: Link, body: JsonObject | None, correlation_id: Any, annotations: dict[str, Any]) -> None:
         properties = {"correlation-id": correlation_id}
-        data = b"" if body is None else _json_bytes(body)
+        data = b"" if body is None else compact_bytes(body)
         link.send(encode_message(data=data, annotations=annotations, properties=properties))
         self._wire.flush()
 
@@ -269,13 +270,6 @@ class DeviceClient:
         """The newest link on which it listens."""
         fitting = [link for link, each in self._links.items() if each is node and link.sends]
         return fitting[-1] if fitting else None
-
-
-def _json_bytes(value: Any) -> bytes:
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a surrogate pair can only be escaped
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _json_value(message: IncomingMessage) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON without spaces, as it lies on disk and as limits count it: it is made for every change of every twin."""
+"""JSON without spaces, as it lies on disk, goes to devices and is counted; made for every change of a twin."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 import orjson
 
 
-def compact(value: Any) -> str:
-    """The text."""
-    return _encoded(value).decode()
-
-
-def compact_size(value: Any) -> int:
-    """Its length in bytes of UTF-8."""
-    return len(_encoded(value))
-
-
-def _encoded(value: Any) -> bytes:
+def compact_bytes(value: Any) -> bytes:
+    """The text in UTF-8."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # halves of surrogate pairs, integers of more than 64 bits, very deep arrays
         return json.dumps(value, separators=(",", ":")).encode()
+
+
+def compact(value: Any) -> str:
+    """The text."""
+    return compact_bytes(value).decode()
+
+
+def compact_size(value: Any) -> int:
+    """Its length in bytes of UTF-8."""
+    return len(compact_bytes(value))

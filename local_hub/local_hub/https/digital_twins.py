@@ -34,7 +34,8 @@ def digital_twin_routes(hub: Hub) -> Iterable[web.RouteDef]:
     async def command(request: web.Request) -> web.Response:
         names = request.match_info
         options: JsonObject = {name: _number(request, name) for name in _TIMEOUTS}
-        options["payload"] = await json_value(request) if await request.read() else None
+        if await request.read():
+            options["payload"] = await json_value(request)
         answer = await hub.digital_twins.command(names["id"], names.get("component"), names["name"], options)
         headers = {"x-ms-command-statuscode": str(answer["status"]), "x-ms-request-id": str(uuid.uuid4())}
         return web.json_response(answer["payload"], headers=headers)

@@ -22,8 +22,11 @@ class DeviceLink(Protocol):
     def messages_waiting(self) -> None:
         """Cloud-to-device messages can be delivered."""
 
-    def call_method(self, name: str, request_id: str, payload: Any) -> bool:
-        """Put a direct method on the wire; False when the device does not listen for methods."""
+    def call_method(self, name: str, request_id: str, payload: bytes) -> bool:
+        """Put a direct method on the wire; False when the device does not listen for methods.
+
+        `payload` is JSON, or empty if there is none.
+        """
 
     def close(self, reason: str) -> None:
         """Cut the connection."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 from typing import Any
 
+from ..core.compact_json import compact_bytes
 from ..core.errors import ArgumentInvalid, DeviceNotOnline, GatewayTimeout, MessageTooLarge
 from ..core.twin import JsonObject
 from .device import Device
@@ -36,10 +36,12 @@ class Methods:
             DeviceNotOnline: it was not there within the connect timeout.
             GatewayTimeout: it did not answer within the response timeout.
         """
-        name, payload = body.get("methodName"), body.get("payload")
+        name = body.get("methodName")
         if not isinstance(name, str) or not 0 < len(name) <= 100:
             raise ArgumentInvalid("methodName is a text of 1 to 100 characters")
-        if len(json.dumps(payload)) > MAX_PAYLOAD:
+        # null is a payload too: device_method_e2e of the C SDK has both (common_device_method_e2e.c)
+        payload = compact_bytes(body["payload"]) if "payload" in body else b""
+        if len(payload) > MAX_PAYLOAD:
             raise MessageTooLarge(f"the payload of a method holds {MAX_PAYLOAD} bytes at most")
         response_timeout = _seconds(body, "responseTimeoutInSeconds", 5, _DEFAULT_RESPONSE_TIMEOUT)
         device = await self._online(key, _seconds(body, "connectTimeoutInSeconds", 0, 0))
@@ -61,7 +63,7 @@ class Methods:
                 raise DeviceNotOnline(f"device {key} is not connected")
             await asyncio.sleep(0.05)
 
-    async def _call(self, device: Device, name: str, payload: Any, timeout_seconds: int) -> JsonObject:
+    async def _call(self, device: Device, name: str, payload: bytes, timeout_seconds: int) -> JsonObject:
         request_id = str(next(self._ids))
         call: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
         self._calls[device.id, request_id] = call

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ..core.compact_json import compact_bytes
 from ..core.errors import ArgumentInvalid, HubError
 from ..core.fault import REFUSALS, Fault, Kind, requested_fault
 from ..core.twin import JsonObject
@@ -94,15 +95,11 @@ class Session:
             self._hub.twins.told(document)
             self._send_json(topics.desired_patch(version), document)
 
-    def call_method(self, name: str, request_id: str, payload: Any) -> bool:
+    def call_method(self, name: str, request_id: str, payload: bytes) -> bool:
         """DeviceLink."""
         if topics.METHODS not in self._device.subscriptions:
             return False
-        topic = topics.method_request(name, request_id)
-        if payload is None:
-            self._send(packets.Publish(topic, b"").encode())
-        else:
-            self._send_json(topic, payload)
+        self._send(packets.Publish(topics.method_request(name, request_id), payload).encode())
         return True
 
     def messages_waiting(self) -> None:
@@ -226,7 +223,7 @@ class Session:
             self._send(packets.PubAck(packet.packet_id).encode())
 
     def _send_json(self, topic: str, value: Any) -> None:
-        self._send(packets.Publish(topic, _bytes(value)).encode())
+        self._send(packets.Publish(topic, compact_bytes(value)).encode())
 
     def _packet_id(self) -> int:
         while True:
@@ -244,13 +241,6 @@ class Session:
             await work
         except HubError as error:
             self._hang_up(str(error))
-
-
-def _bytes(value: Any) -> bytes:
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a surrogate pair can only be escaped
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _json(payload: bytes) -> Any:

@@ -128,7 +128,7 @@ def test_a_method_without_a_payload_has_an_empty_body(hub: Any, eventually: Even
         assert done.json() == {"status": 200, "payload": None}
     client.disconnect()
     client.loop_stop()
-    assert bodies == [b"", b""]
+    assert bodies == [b"", b"null"]
 
 
 def test_connection_state_follows_the_device(hub: Any, eventually: Eventually) -> None:
