@@ -118,5 +118,6 @@ async def _listening(hub: Hub, directory: DataDirectory, settings: Settings) -> 
             _log.info("%s on %s:%d", name, settings.host, port)
         yield
     finally:
-        for listener in reversed(started):
+        # REST last here too: AMQP inside WebSockets has something to say before they end
+        for listener in started:
             await listener.close()

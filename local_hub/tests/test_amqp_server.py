@@ -13,6 +13,7 @@ import pytest
 from local_hub.amqp.encoding import Described, UInt, encode, encode_message
 from local_hub.amqp.frames import BATCH
 from local_hub.amqp.server import AmqpServer
+from local_hub.core.errors import QueueFull
 from local_hub.core.policy import OWNER
 from local_hub.core.sas import key_bytes, sign
 from local_hub.hub.hub import Hub
@@ -161,6 +162,18 @@ async def test_a_fault_may_stand_on_a_batch(hub: Hub, clock: Clock) -> None:
     assert peer.line.aborted
     assert not hub.events.readable(0, 0)
     assert not hub.events.readable(1, 0)
+
+
+async def test_a_connection_serves_a_thousand_devices(hub: Hub, clock: Clock) -> None:
+    """As many as the Java SDK puts on one, and as its end-to-end tests connect (MultiplexingClient.java)."""
+    names = [f"gateway-{number}" for number in range(1001)]
+    await asyncio.gather(*(hub.registry.put(name, {}, None) for name in names))
+    owner = sign("localhost", key_bytes(KEY) or b"", int(clock.now) + 600, OWNER)
+    admit = Peer(hub).server._admit_device  # type: ignore[attr-defined]
+    for name in names[:1000]:
+        admit(name, owner)
+    with pytest.raises(QueueFull):
+        admit(names[1000], owner)
 
 
 async def test_a_hub_that_stops_says_so(hub: Hub, clock: Clock) -> None:

@@ -34,7 +34,7 @@ _CLOSING_TIMEOUT = 2.0
 _SERVICE_GRACE = 300.0
 _DEVICE_GRACE = 30.0
 _HIGH_WATER = 1024 * 1024
-_MAX_DEVICES = 200
+_MAX_DEVICES = 1000
 _CBS = "$cbs"
 _USER = re.compile(r"(?P<name>.+)@sas\.(?P<root>root\.)?(?P<hub>[^@]+)", re.IGNORECASE)
 

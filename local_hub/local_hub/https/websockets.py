@@ -18,7 +18,9 @@ from typing import Any, cast
 from aiohttp import WSMsgType, web
 
 IOTHUB_PATH, SERVICEBUS_PATH = "/$iothub/websocket", "/$servicebus/websocket"
-PATHS = frozenset((IOTHUB_PATH, SERVICEBUS_PATH, f"{SERVICEBUS_PATH}/"))
+# where paho looks for MQTT unless it is told: the provisioning client of the Java SDK does not tell it
+PAHO_PATH = "/mqtt"
+PATHS = frozenset((IOTHUB_PATH, SERVICEBUS_PATH, f"{SERVICEBUS_PATH}/", PAHO_PATH))
 MAX_MESSAGE = 512 * 1024
 _AMQP = "AMQPWSB10"
 _CLOSING_TIMEOUT = 2.0
@@ -45,6 +47,7 @@ class WebSockets:
 
         return (
             web.get(IOTHUB_PATH, iothub),
+            web.get(PAHO_PATH, iothub),
             web.get(SERVICEBUS_PATH, servicebus),
             web.get(f"{SERVICEBUS_PATH}/", servicebus),
         )

@@ -26,6 +26,7 @@ from azure.eventhub.aio import EventHubConsumerClient
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import Twin, TwinProperties
+from local_hub.amqp.encoding import Described, encode
 from local_hub.core.sas import key_bytes, sign
 from local_hub.mqtt.packets import Publish
 
@@ -155,6 +156,27 @@ def test_frames_that_are_too_long_or_nonsense_end_the_connection(hub: Any, path:
             client.frame(opcode, data, length)
         assert client.ends()
     assert hub.registry().get_device_registry_statistics()
+
+
+def test_mqtt_is_also_where_paho_looks_for_it(hub: Any) -> None:
+    """The provisioning client of the Java SDK names no path (MqttConnection.java), and paho then takes this one."""
+    assert " 101 " in RawWebSocket(hub, "/mqtt", "mqtt").answer
+
+
+def test_a_hub_that_stops_says_so_over_a_websocket(own_hub: Any) -> None:
+    """As in test_amqp_server.py: the Java SDK does not notice otherwise."""
+    client = RawWebSocket(own_hub, MQTT, "AMQPWSB10")
+    begin = encode(Described(0x10, ["peer"]))
+    client.frame(2, b"AMQP\x00\x01\x00\x00" + struct.pack(">IBBH", len(begin) + 8, 2, 0, 0) + begin)
+    assert b"AMQP" in client.socket.recv(4096)
+    own_hub.stop()
+    said = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while data := client.socket.recv(4096):
+            said += data
+    client.socket.close()
+    own_hub.start()
+    assert b"amqp:connection:forced" in said
 
 
 def test_a_device_that_asks_and_does_not_listen_is_cut(hub: Any, eventually: Eventually) -> None:
