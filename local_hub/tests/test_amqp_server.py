@@ -176,6 +176,20 @@ async def test_a_connection_serves_a_thousand_devices(hub: Hub, clock: Clock) ->
         admit(names[1000], owner)
 
 
+async def test_each_device_of_a_connection_has_its_links(hub: Hub, clock: Clock) -> None:
+    peer, owner = Peer(hub), sign("localhost", key_bytes(KEY) or b"", int(clock.now) + 600, OWNER)
+    senders = []
+    for number in range(600):
+        await hub.registry.put(f"gateway-{number}", {}, None)
+        peer.server._admit_device(f"gateway-{number}", owner)  # type: ignore[attr-defined]
+        senders.append(peer.session.sender(f"sender {number}"))
+        senders[-1].target.address = f"/devices/gateway-{number}/messages/events"
+        senders[-1].open()
+        if number % 30 == 29:  # the peer's buffer takes no more at once
+            await peer.talk()
+    assert all(sender.state & Endpoint.REMOTE_ACTIVE for sender in senders)
+
+
 async def test_a_hub_that_stops_says_so(hub: Hub, clock: Clock) -> None:
     """The Java SDK does not see that TLS ends (SimpleSslTransportWrapper.java of proton-j), only that AMQP does."""
     peer = Peer(hub)

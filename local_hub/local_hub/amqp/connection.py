@@ -31,7 +31,7 @@ from .frames import MAX_FRAME, FrameError, FrameReader, FrameWriter, Login, Sasl
 MAX_MESSAGE = 1024 * 1024
 _CREDIT = 100
 _IDLE_TIMEOUT = 240.0
-_MAX_LINKS = 512
+MAX_LINKS = 512
 # Proton holds the beginnings of messages on all links, also of clients that have not yet said who they are.
 _MAX_UNFINISHED = 8 * 1024 * 1024
 _CHUNK = 16384
@@ -224,6 +224,7 @@ class AmqpConnection:
         self._unfinished: dict[Link, int] = {}
         self._writer = FrameWriter()
         self._freed = False
+        self.max_links = MAX_LINKS
 
     @property
     def closed(self) -> bool:
@@ -331,7 +332,7 @@ class AmqpConnection:
         if event.link in self._links:
             return
         link = Link(event.link)
-        if len(self._links) >= _MAX_LINKS:
+        if len(self._links) >= self.max_links:
             link.refuse("amqp:resource-limit-exceeded", "too many links")
             return
         self._links[event.link] = link

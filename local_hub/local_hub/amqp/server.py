@@ -20,7 +20,7 @@ from ..hub.hub import Hub
 from ..tls import TlsContext, TlsListener, client_certificates
 from . import nodes
 from .client import Client, Replies
-from .connection import AmqpConnection, IncomingDelivery, IncomingMessage, Link, Outcome
+from .connection import MAX_LINKS, AmqpConnection, IncomingDelivery, IncomingMessage, Link, Outcome
 from .device import DETACH_FORCED, DeviceClient
 from .faults import broken_links
 from .frames import FrameError
@@ -35,6 +35,7 @@ _SERVICE_GRACE = 300.0
 _DEVICE_GRACE = 30.0
 _HIGH_WATER = 1024 * 1024
 _MAX_DEVICES = 1000
+_LINKS_OF_A_DEVICE = 6
 _CBS = "$cbs"
 _USER = re.compile(r"(?P<name>.+)@sas\.(?P<root>root\.)?(?P<hub>[^@]+)", re.IGNORECASE)
 
@@ -251,6 +252,8 @@ class _Connection(asyncio.Protocol):
         self._hub.meter.admit(Operation.CONNECT)
         _log.info("amqp: %s connected", key)
         client = self._devices[key] = DeviceClient(self._hub, device, until, self, self._cut_off)
+        # who has proved nothing gets no more than the few hundred that a connection begins with
+        self._amqp.max_links = MAX_LINKS + len(self._devices) * _LINKS_OF_A_DEVICE
         self._schedule()
         return client
 
