@@ -21,6 +21,16 @@ from msrest.exceptions import HttpOperationError
 Eventually = Callable[..., Any]
 
 
+def plain_client(hub: Any, device_id: str) -> Any:
+    """A new device that speaks MQTT without an SDK; not connected yet."""
+    key = hub.registry().create_device_with_sas(device_id, None, None, "enabled").authentication.symmetric_key
+    token = sign(f"{hub.host}/devices/{device_id}", key_bytes(key.primary_key) or b"", int(time.time()) + 60)
+    client = paho.mqtt.client.Client(client_id=device_id, protocol=paho.mqtt.client.MQTTv311)
+    client.username_pw_set(f"{hub.host}/{device_id}/?api-version=2020-09-30", token)
+    client.tls_set(hub.environment["IOTHUB_CA_FILE"])
+    return client
+
+
 def test_the_twin_goes_both_ways(hub: Any, eventually: Eventually) -> None:
     registry = hub.registry()
     registry.create_device_with_sas("twin-1", None, None, "enabled")
@@ -56,11 +66,7 @@ def test_a_refused_report_changes_nothing(hub: Any) -> None:
 
 def test_a_report_may_name_the_version_that_it_is_based_on(hub: Any, eventually: Eventually) -> None:
     """The Java SDK names it (MqttTwin.java), and its end-to-end tests expect 412 for one that is out of date."""
-    key = hub.registry().create_device_with_sas("twin-3", None, None, "enabled").authentication.symmetric_key
-    token = sign(f"{hub.host}/devices/twin-3", key_bytes(key.primary_key) or b"", int(time.time()) + 60)
-    client = paho.mqtt.client.Client(client_id="twin-3", protocol=paho.mqtt.client.MQTTv311)
-    client.username_pw_set(f"{hub.host}/twin-3/?api-version=2020-09-30", token)
-    client.tls_set(hub.environment["IOTHUB_CA_FILE"])
+    client = plain_client(hub, "twin-3")
     subscribed: list[int] = []
     answers: list[str] = []
     client.on_subscribe = lambda client, userdata, mid, qos: subscribed.append(mid)
@@ -106,11 +112,7 @@ def test_a_method_is_called_and_answered(hub: Any) -> None:
 
 def test_a_method_without_a_payload_has_an_empty_body(hub: Any, eventually: Eventually) -> None:
     """As in test_amqp_devices.py. To azure-iot-device an empty one is as null, so that paho looks at it here."""
-    key = hub.registry().create_device_with_sas("method-2", None, None, "enabled").authentication.symmetric_key
-    token = sign(f"{hub.host}/devices/method-2", key_bytes(key.primary_key) or b"", int(time.time()) + 60)
-    client = paho.mqtt.client.Client(client_id="method-2", protocol=paho.mqtt.client.MQTTv311)
-    client.username_pw_set(f"{hub.host}/method-2/?api-version=2020-09-30", token)
-    client.tls_set(hub.environment["IOTHUB_CA_FILE"])
+    client = plain_client(hub, "method-2")
     bodies: list[bytes] = []
 
     def answer(client: Any, userdata: Any, message: Any) -> None:
