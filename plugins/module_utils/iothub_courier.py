@@ -88,7 +88,7 @@ class Courier:
         """Send every message once over one connection."""
         from uamqp import errors
 
-        answers: dict[str, Answer] = {}
+        answers: dict[str, Answer | None] = {}
         client = self._client()
         broken = f"the hub {self._address.host} gave no answer about it; raise timeout, or run again"
         try:
@@ -107,9 +107,9 @@ class Courier:
             broken = self._lost(error)
         finally:
             client.close()
-        return {message.device: answers.get(message.device, Answer(broken, True)) for message in messages}
+        return {message.device: answers.get(message.device) or Answer(broken, True) for message in messages}
 
-    def _work(self, client: t.Any, answers: dict[str, Answer], expected: int) -> None:
+    def _work(self, client: t.Any, answers: dict[str, Answer | None], expected: int) -> None:
         """Drive the connection until all is answered, the deadline is over, or nothing moves any more."""
         answered, since = 0, time.monotonic()
         while len(answers) < expected and self._patience.left() > 0 and client.do_work():
@@ -146,13 +146,15 @@ class Courier:
         return f"the connection to the hub {self._address.host} broke ({reason}); run again"
 
 
-def _amqp(message: Message, answers: dict[str, Answer]) -> t.Any:
-    """Make uamqp's message; its fate will be put into ``answers``."""
+def _amqp(message: Message, answers: dict[str, Answer | None]) -> t.Any:
+    """Make uamqp's message; its fate will be put into ``answers``, None if the hub will not tell it any more."""
     import uamqp
 
     def done(result: t.Any, error: Exception | None) -> None:
         accepted = result == uamqp.constants.MessageSendResult.Ok
-        answers[message.device] = Answer() if accepted else _refusal(message.device, error)
+        # a link's end, ours too, is told for each message without an answer as an error that nobody gave
+        lost = _text(getattr(error, "condition", "")) == uamqp.constants.ErrorCodes.UnknownError.value.decode()
+        answers[message.device] = Answer() if accepted else None if lost else _refusal(message.device, error)
 
     properties = uamqp.message.MessageProperties(to=f"/devices/{message.device}/messages/devicebound", **message.system)
     amqp = uamqp.Message(message.body, properties=properties, application_properties=dict(message.properties))

@@ -337,3 +337,23 @@ def test_throttled_messages_arrive_in_the_time_that_was_told(run_module: t.Any, 
     assert left
     # on a slow machine the login alone takes the time, or is broken off by its end, and the throttled are not told yet
     assert [error for error in left if "raise timeout" not in error and "run again" not in error] == []
+
+
+def test_a_throttling_hub_is_not_pressed(run_module: t.Any, small_hub: t.Any, name: str, monkeypatch: t.Any) -> None:
+    """What it throttles waits for the next connection, after a pause; uamqp by itself sends it four times at once."""
+    import uamqp
+
+    sends: list[tuple[t.Any, bytes]] = []
+    transfer = uamqp.SendClient._transfer_message
+
+    def noted(client: t.Any, message: t.Any, timeout: float) -> None:
+        sends.append((client, message.properties.to))
+        transfer(client, message, timeout)
+
+    where = {"connection_string": small_hub.connection_string, "ca_file": small_hub.ca_file}
+    names = [f"{name}-{number}" for number in range(103)]
+    assert run_module("iothub_device", devices=[{"id": device} for device in names], **where)["changed"]
+    monkeypatch.setattr(uamqp.SendClient, "_transfer_message", noted)
+    assert not run_module("iothub_message", devices=names, body="x", **where).get("failed")
+    assert len(sends) > len(names), "the hub throttled none"
+    assert len(sends) == len(set(sends))

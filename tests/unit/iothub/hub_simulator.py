@@ -314,7 +314,12 @@ class SendLink:
         """Nothing to open."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Tell of each message without an answer that it failed, and no reason, as uamqp's C library does."""
+        from uamqp import constants, errors
+
+        while self._pending:
+            lost = errors.MessageSendFailed(constants.ErrorCodes.UnknownError)
+            self._pending.pop(0).on_send_complete(constants.MessageSendResult.Error, lost)
 
     def do_work(self) -> bool:
         """Settle one message."""
