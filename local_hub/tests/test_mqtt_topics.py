@@ -38,6 +38,13 @@ def test_the_hub_reads_the_properties_that_the_sdk_writes(properties: dict[str, 
     )
 
 
+def test_when_a_message_was_made_is_told_as_over_amqp() -> None:
+    """The C SDK writes `$.ctime` here, and this property there (uamqp_messaging.c); other system names are dropped."""
+    topic = "devices/d/messages/events/%24.ctime=2026-11-26T02%3A00%3A00Z&%24.sub=s&n=1"
+    expected = {"iothub-creation-time-utc": "2026-11-26T02:00:00Z", "n": "1"}
+    assert topics.parse_publication(topic, "d") == topics.Telemetry({}, expected)
+
+
 def test_requests_are_told_apart() -> None:
     assert topics.parse_publication("$iothub/twin/GET/?$rid=a%20b", "d") == topics.TwinGet("a b")
     report = "$iothub/twin/PATCH/properties/reported/?$rid=1"

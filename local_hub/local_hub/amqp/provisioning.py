@@ -13,7 +13,7 @@ import re
 from ..core.errors import ArgumentInvalid, HubError, Unauthorized
 from ..hub.hub import Hub
 from ..hub.provisioning import RETRY_AFTER, Applicant
-from ..mqtt.provisioning import error_body, registration_body
+from ..mqtt.provisioning import registration_body
 from . import nodes
 from .client import Replies, Wire
 from .connection import IncomingDelivery, IncomingMessage, Link, Outcome
@@ -83,7 +83,7 @@ class ApplicantClient:
                 case other:
                     raise ArgumentInvalid(f"{other} is no operation of provisioning")
         except HubError as error:
-            answer, status = error_body(error), error.status
+            answer, status = provisioning.refusal(error), error.status
         message = encode_message(
             data=json.dumps(answer).encode(),
             properties={"correlation-id": request.correlation_id},

@@ -21,7 +21,10 @@ from ..hub.provisioning import ID_SCOPE, RETRY_AFTER, Applicant
 from ..tls import client_certificates
 from .requests import json_object, page_size
 
-PATHS = re.compile(rf"/{ID_SCOPE}/registrations/[^/]+(/.*)?", re.IGNORECASE)
+DEVICE_PATHS = re.compile(rf"/{ID_SCOPE}/registrations/[^/]+(/.*)?", re.IGNORECASE)
+"""Of devices, which are admitted there."""
+PATHS = re.compile(rf"(/{ID_SCOPE})?/(enrollments|enrollmentGroups|registrations)(/.*)?", re.IGNORECASE)
+"""Of this service, which words its errors otherwise than IoT Hub."""
 _MAX_BULK = 10
 
 

@@ -30,6 +30,7 @@ from .messages import message_routes
 from .metering import metered
 from .modules import module_routes
 from .permissions import admit
+from .provisioning import DEVICE_PATHS as PROVISIONED_PATHS
 from .provisioning import PATHS as PROVISIONING_PATHS
 from .provisioning import provisioning_routes
 from .twins import twin_routes
@@ -128,22 +129,22 @@ def make_application(hub: Hub) -> web.Application:
         try:
             if request.path in WEBSOCKET_PATHS or request.path.startswith(BLOB_PREFIX):
                 return await handler(request)  # whoever asks is admitted there
-            if not (DEVICE_PATHS.fullmatch(request.path) or PROVISIONING_PATHS.fullmatch(request.path)):
+            if not (DEVICE_PATHS.fullmatch(request.path) or PROVISIONED_PATHS.fullmatch(request.path)):
                 admit(hub, request)
             if not _API_VERSION.fullmatch(request.query.get("api-version", "")):
                 raise ArgumentInvalid("the query has no api-version")
             return await metered(hub, request, handler)
         except HubError as error:
-            return _refusal(error, hub)
+            return _refusal(error, hub, request)
         except RecursionError:
-            return _refusal(ArgumentInvalid("the JSON is nested too deep"), hub)
+            return _refusal(ArgumentInvalid("the JSON is nested too deep"), hub, request)
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(MessageTooLarge(f"a request holds {_MAX_BODY} bytes at most"), hub)
+            return _refusal(MessageTooLarge(f"a request holds {_MAX_BODY} bytes at most"), hub, request)
         except web.HTTPException as error:
-            return web.json_response({"Message": f"ErrorCode:{error.reason}"}, status=error.status)
+            return _unserved(error, hub, request)
         except Exception:
             _log.exception("https: %s %s failed", request.method, request.path)
-            return _refusal(HubError("an internal error; the log of the hub has it"), hub)
+            return _refusal(HubError("an internal error; the log of the hub has it"), hub, request)
 
     @web.middleware
     async def durable(request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -166,15 +167,24 @@ def make_application(hub: Hub) -> web.Application:
     return application
 
 
-def _refusal(error: HubError, hub: Hub) -> web.Response:
-    text = "Unauthorized" if isinstance(error, Unauthorized) else str(error)
+def _refusal(error: HubError, hub: Hub, request: web.Request) -> web.Response:
     if isinstance(error, Unauthorized):
         _log.info("https: refused: %s", error)
+    headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
+    if PROVISIONING_PATHS.fullmatch(request.path):
+        return web.json_response(hub.provisioning.refusal(error), status=error.status, headers=headers)
+    text = "Unauthorized" if isinstance(error, Unauthorized) else str(error)
     body = {
         "Message": f"ErrorCode:{error.code};{text}",
         "ExceptionMessage": f"Tracking ID:{secrets.token_hex(16)}-TimeStamp:{iso(hub.clock())}",
     }
-    headers = {"iothub-errorcode": error.code}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return web.json_response(body, status=error.status, headers=headers)
+    return web.json_response(body, status=error.status, headers={"iothub-errorcode": error.code, **headers})
+
+
+def _unserved(error: web.HTTPException, hub: Hub, request: web.Request) -> web.Response:
+    """What aiohttp refuses: a path or a method that is not there."""
+    if not PROVISIONING_PATHS.fullmatch(request.path):
+        return web.json_response({"Message": f"ErrorCode:{error.reason}"}, status=error.status)
+    refused = HubError(error.reason)
+    refused.number = 1000 * error.status
+    return web.json_response(hub.provisioning.refusal(refused), status=error.status)

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import json
 import secrets
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..core.configuration import require_quoted_match
 from ..core.enrollment import Enrollment, new_enrollment, require_registration_id
-from ..core.errors import EnrollmentExists, EnrollmentNotFound, RegistrationNotFound, TooManyEnrollments, Unauthorized
+from ..core.errors import (
+    EnrollmentExists,
+    EnrollmentNotFound,
+    HubError,
+    RegistrationNotFound,
+    TooManyEnrollments,
+    Unauthorized,
+)
 from ..core.identity import new_etag
 from ..core.sas import SasToken, key_bytes
 from ..core.timestamps import iso
@@ -198,6 +206,18 @@ class Provisioning:
         shown = self.registration(applicant.registration_id)
         kind: JsonObject = {"symmetricKey": {}} if applicant.enrollment.keys else {"x509": {}}
         return {"operationId": operation_id, "status": "assigned", "registrationState": {**kind, **shown}}
+
+    def refusal(self, error: HubError) -> JsonObject:
+        """What this service tells of an error, by all protocols: ProvisioningServiceErrorDetails in its REST API.
+
+        https://learn.microsoft.com/rest/api/iot-dps/service
+        """
+        return {
+            "errorCode": error.number,
+            "trackingId": str(uuid.uuid4()),
+            "message": "Unauthorized" if isinstance(error, Unauthorized) else str(error),
+            "timestampUtc": iso(self._clock()),
+        }
 
     def _by_token(self, token: SasToken, name: str, own: Enrollment | None) -> Enrollment | None:
         now = self._clock()

@@ -101,7 +101,7 @@ class ProvisioningSession:
                 answer = self._hub.provisioning.operation(self._applicant, query.get("operationId", ""))
                 status = 200
         except HubError as error:
-            answer, status = error_body(error), error.status
+            answer, status = self._hub.provisioning.refusal(error), error.status
         if self._listens:
             suffix = f"&retry-after={RETRY_AFTER}" if status == 202 else ""
             topic = f"$dps/registrations/res/{status}/?$rid={quote(query.get('$rid', ''), safe='')}{suffix}"
@@ -121,8 +121,3 @@ def registration_body(payload: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ArgumentInvalid("the payload is not an object")
     return body
-
-
-def error_body(error: HubError) -> dict[str, Any]:
-    """A refusal as the provisioning service writes it."""
-    return {"errorCode": error.number, "trackingId": "", "message": str(error)}

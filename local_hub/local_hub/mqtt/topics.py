@@ -29,6 +29,8 @@ _SYSTEM = {
     "$.ce": "content-encoding",
     "$.exp": "absolute-expiry-time",
 }
+_CREATED = {"$.ctime": "iothub-creation-time-utc"}
+"""What is a property of the application over AMQP: uamqp_messaging.c of azure-iot-sdk-c."""
 _MAX_TOPIC = 8 * 1024
 _MAX_REMEMBERED, _REMEMBERED = 256, 4096
 _TWIN_GET = re.compile(r"\$iothub/twin/GET/?\?(.*)")
@@ -161,8 +163,8 @@ def _telemetry(encoded: str) -> Telemetry:
     for name, value in _decode(encoded).items():
         if name in _SYSTEM:
             system[_SYSTEM[name]] = value
-        elif not name.startswith("$."):
-            properties[name] = value
+        elif name in _CREATED or not name.startswith("$."):
+            properties[_CREATED.get(name, name)] = value
     return Telemetry(system, properties)
 
 

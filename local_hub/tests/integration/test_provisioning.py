@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from azure.iot.device import X509, ProvisioningDeviceClient
 from azure.iot.device.exceptions import CredentialError
 from local_hub.core.enrollment import derived_key
 from local_hub.core.sas import key_bytes, new_key, sign
+from local_hub.core.timestamps import parse_iso
 from local_hub.hub.provisioning import ID_SCOPE
 
 from local_hub.tests.certificates import issue
@@ -109,7 +111,7 @@ def test_registration_over_https(hub: Any) -> None:
             method, hub.url + path, params=VERSION, headers=headers, json={"registrationId": "dps-6"}, timeout=10
         )
 
-    assert call("PUT", scope + "/register", "").status_code == 401
+    assert refusal(call("PUT", scope + "/register", "")) == (401, 401002, "Unauthorized")
     assert call("PUT", scope + "/register", hub.authorization()["Authorization"]).status_code == 401
     begun = call("PUT", scope + "/register")
     assert (begun.status_code, begun.headers["Retry-After"], begun.json()["status"]) == (202, "1", "assigning")
@@ -118,7 +120,29 @@ def test_registration_over_https(hub: Any) -> None:
     assert call("GET", f"{scope}/operations/other").status_code == 404
     assert call("POST", scope).json()["assignedHub"] == hub.host
     # The device's token is no service's.
-    assert call("GET", "/enrollments/dps-6").status_code == 401
+    assert refusal(call("GET", "/enrollments/dps-6")) == (401, 401002, "Unauthorized")
+
+
+def test_refusals_have_the_form_of_the_provisioning_service(hub: Any) -> None:
+    """Not IoT Hub's: {"errorCode", "trackingId", "message", "timestampUtc"}, as its clients look for them."""
+    assert refusal(hub.request("GET", "/enrollments/nobody"))[:2] == (404, 404201)
+    assert refusal(hub.request("GET", "/registrations/nobody"))[:2] == (404, 404202)
+    assert refusal(hub.request("PUT", "/enrollmentGroups/g", json=[]))[:2] == (400, 400004)
+    assert refusal(hub.request("PUT", "/enrollments/x", data="{"))[0] == 400
+    assert refusal(hub.request("POST", "/enrollments/query", json={"query": "DELETE"}))[:2] == (400, 400004)
+    # where no operation is
+    assert refusal(hub.request("PATCH", "/enrollments/nobody"))[:2] == (405, 405000)
+    # IoT Hub's own stay as they are
+    assert hub.request("GET", "/devices/nobody").json()["Message"].startswith("ErrorCode:DeviceNotFound;")
+
+
+def refusal(answer: requests.Response) -> tuple[int, int, str]:
+    """Status, error code and message, when the other two are what they have to be."""
+    told = answer.json()
+    assert set(told) == {"errorCode", "trackingId", "message", "timestampUtc"}
+    assert uuid.UUID(told["trackingId"])
+    assert abs(parse_iso(told["timestampUtc"]) - time.time()) < 60
+    return answer.status_code, told["errorCode"], told["message"]
 
 
 def test_enrolments_survive_a_restart(own_hub: Any) -> None:
