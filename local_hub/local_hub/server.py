@@ -99,7 +99,7 @@ def _load(directory: DataDirectory, settings: Settings, failure: _Failure) -> Hu
 @contextlib.asynccontextmanager
 async def _listening(hub: Hub, directory: DataDirectory, settings: Settings) -> AsyncIterator[None]:
     tls = directory.certificates.server_context()
-    amqp, mqtt = AmqpServer(hub, EVENT_HUB), MqttServer(hub)
+    amqp, mqtt = AmqpServer(hub, EVENT_HUB, settings.hostname, settings.amqp_port), MqttServer(hub)
     listeners: list[tuple[str, _Listener, int, TlsContext]] = [
         ("amqp", amqp, settings.amqp_port, tls),
         ("mqtt", mqtt, settings.mqtt_port, tls),

@@ -22,6 +22,7 @@ TWIN: dict[str, Any] = {
         "reported": {"fridge": {"update": {"state": "idle", "progress": 0.5}}},
     },
     "configurations": {"fridge-2.4.0": {"status": "Applied"}},
+    "parentScopes": ["ms-azure-iot-edge://up-1", 2],
 }
 
 
@@ -63,6 +64,7 @@ def document(twin: dict[str, Any]) -> Document:
         "is_defined(properties.reported.fridge.update) and tags.ring in ['fleet']",
         "FROM devices WHERE tags.ring = 'fleet'",
         "connectionState = 'Connected'",
+        "ARRAY_CONTAINS(parentScopes, 'ms-azure-iot-edge://up-1') AND array_contains(parentScopes, 2)",
         "*",
     ],
 )

@@ -22,6 +22,8 @@ from proton import (
     ProtonException,
     Terminus,
     Transport,
+    symbol,
+    ushort,
 )
 from proton import Connection as _ProtonConnection
 
@@ -134,7 +136,7 @@ class Link:
         if not self.sends:
             link.flow(_CREDIT)
 
-    def refuse(self, condition: str, description: str) -> None:
+    def refuse(self, condition: str, description: str, info: dict[str, Any] | None = None) -> None:
         """Do not agree: attach without a terminus, then detach with the reason (part 2.6.3 of the standard)."""
         if self.sends:
             self._link.target.copy(self._link.remote_target)
@@ -143,12 +145,23 @@ class Link:
             self._link.source.copy(self._link.remote_source)
             self._link.target.type = Terminus.UNSPECIFIED
         self._link.open()
-        self.detach(condition, description)
+        self.detach(condition, description, info)
 
-    def detach(self, condition: str, description: str) -> None:
+    def redirect(self, host: str, port: int, path: str) -> None:
+        """Refuse, and say where the node is (part 2.8.17 of the standard)."""
+        info = {
+            "hostname": host,
+            "network-host": host,
+            "port": ushort(port),
+            "address": f"amqps://{host}:{port}/{path}",
+        }
+        self.refuse("amqp:link:redirect", f"the node is {path}", info)
+
+    def detach(self, condition: str, description: str, info: dict[str, Any] | None = None) -> None:
         """End the link with a reason."""
         self.attached = False
-        self._link.condition = Condition(condition, description)
+        details: Any = {symbol(name): value for name, value in info.items()} if info else None
+        self._link.condition = Condition(condition, description, details)
         self._link.close()
 
     def send(self, message: bytes) -> int:

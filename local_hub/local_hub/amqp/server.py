@@ -400,8 +400,8 @@ def _bearer(audience: str, token: SasToken) -> str | None:
 class AmqpServer:
     """Listens for services and devices."""
 
-    def __init__(self, hub: Hub, event_hub: str) -> None:
-        self.event_hub = EventHub(event_hub, int(hub.clock() * 1000))
+    def __init__(self, hub: Hub, event_hub: str, hostname: str = "localhost", port: int = 5671) -> None:
+        self.event_hub = EventHub(event_hub, int(hub.clock() * 1000), hostname, port)
         self.container_id = "local-hub"
         self.connections: set[_Connection] = set()
         self._hub = hub

@@ -15,14 +15,17 @@ from .receivers import EventReceiver, FeedbackReceiver, FileNotificationReceiver
 _MANAGEMENT = "$management"
 _DEVICEBOUND, _FEEDBACK = "messages/devicebound", "messages/servicebound/feedback"
 _FILES = "messages/servicebound/filenotifications"
+_EVENTS = "messages/events"
 
 
 class EventHub:
-    """What the connections of all services share: a name, and who reads which partition."""
+    """What the connections of all services share: name and place, and who reads which partition."""
 
-    def __init__(self, name: str, created_ms: int) -> None:
+    def __init__(self, name: str, created_ms: int, host: str, port: int) -> None:
         self.name = name
         self.created_ms = created_ms
+        self.host = host
+        self.port = port
         self.ownership = Ownership()
 
 
@@ -42,7 +45,11 @@ class ServiceClient:
         node = path.lower()
         if self.until <= self._hub.clock():
             raise Unauthorized("put a token first")
-        if node.endswith(_MANAGEMENT):
+        if link.sends and (node == _EVENTS or node.startswith(f"{_EVENTS}/")):
+            # not IoT Hub itself has them: so clients that know it alone find the Event Hubs-compatible endpoint
+            event_hub = self._event_hub
+            link.redirect(event_hub.host, event_hub.port, event_hub.name + path[len(_EVENTS) :])
+        elif node.endswith(_MANAGEMENT):
             link.attach()
             if link.sends:
                 self._replies.add(link)

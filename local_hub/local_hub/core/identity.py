@@ -214,12 +214,15 @@ def _parent_scope(body: JsonObject, iot_edge: bool, known: str | None) -> str | 
         raise ArgumentInvalid("parentScopes is a list of texts")
     if not isinstance(scope, str | None):
         raise ArgumentInvalid("deviceScope is a text")
-    if scopes is None and scope is None:
-        return known
-    named = {*(scopes or ()), *((scope,) if scope else ())}
-    if len(named) > 1:
+    if len(scopes or ()) > 1:
         raise ArgumentInvalid("a device has one parent at most")
-    return named.pop() if named else None
+    # whoever writes what he read may have changed one of the two only
+    named = {scope or None} if scope is not None else set()
+    named |= {scopes[0] if scopes else None} if scopes is not None else set()
+    changed = named - {known}
+    if len(changed) > 1:
+        raise ArgumentInvalid("deviceScope and parentScopes name two parents")
+    return changed.pop() if changed else known
 
 
 def _keys(body: JsonObject) -> tuple[str | None, str | None]:

@@ -193,6 +193,13 @@ def _of_texts(act: Callable[[str, str], bool]) -> Callable[..., Any]:
 
 _starts_with, _ends_with = _of_texts(str.startswith), _of_texts(str.endswith)
 
+
+def _array_contains(array: Any, value: Any) -> Any:
+    if not isinstance(array, list) or value is UNDEFINED:
+        return UNDEFINED
+    return any(_same(each, value) for each in array)
+
+
 FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "IS_DEFINED": (1, lambda value: value is not UNDEFINED),
     "IS_NULL": (1, lambda value: value is None),
@@ -207,6 +214,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "ENDSWITH": (2, _ends_with),
     "ENDS_WITH": (2, _ends_with),
     "CONTAINS": (2, _of_texts(str.__contains__)),
+    "ARRAY_CONTAINS": (2, _array_contains),
 }
 """How many arguments each function takes, and what it makes of their values."""
 

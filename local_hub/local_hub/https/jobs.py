@@ -34,10 +34,11 @@ def job_routes(hub: Hub) -> Iterable[web.RouteDef]:
         end = start + page_size(request, request.query.get("pageSize"))
         continuation = str(end) if end < len(found) else None
         headers = {"x-ms-item-type": "JobResponse"} | ({"x-ms-continuation": continuation} if continuation else {})
-        if "msrest/" not in request.headers.get("User-Agent", ""):
+        agent = request.headers.get("User-Agent", "")
+        if "iothubgatewayserviceapis/" not in agent or "Azure-SDK-For-Python" in agent:
             return web.json_response(found[start:end], headers=headers)
-        # azure-iot-hub reads what the swagger says, `QueryResult`; the other SDKs read a list and these headers
-        # (azure-iot-sdk-csharp, QueryResult.FromHttpResponseAsync; azure-iothub's query.js)
+        # azure-iot-hub reads what the swagger says, `QueryResult`; all others read a list and these headers
+        # (azure-iot-sdk-csharp, QueryResult.FromHttpResponseAsync; azure-iothub's query.js; azure-iot-cli-extension)
         result = {"type": "jobResponse", "items": found[start:end], "continuationToken": continuation}
         return web.json_response(result, headers=headers)
 

@@ -648,6 +648,24 @@ def test_a_reader_gets_no_frame_larger_than_it_takes(hub: Any, connect: Any) -> 
     reader.connection.close()
 
 
+@pytest.mark.parametrize("address", ["$management", "", "ConsumerGroups/$Default/Partitions/1"])
+def test_who_asks_the_hub_for_events_is_sent_to_the_event_hub(hub: Any, address: str) -> None:
+    """IoT Hub's own address of events is a redirection, by which the Azure CLI finds the Event Hubs-compatible one
+    (monitor/builders/hub_target_builder.py of azure-iot-cli-extension)."""
+    owner = hub.authorization()["Authorization"]
+    plain = SASLPlain(hub.host, f"iothubowner@sas.root.{hub.host}", owner, verify=hub.environment["IOTHUB_CA_FILE"])
+    source = f"amqps://{hub.host}/messages/events/{address}".rstrip("/")
+    client = uamqp.ReceiveClient(source, auth=plain, timeout=5000, prefetch=1)
+    try:
+        with pytest.raises(uamqp.errors.LinkRedirect) as told:
+            client.receive_message_batch(max_batch_size=1)
+    finally:
+        client.close()
+    assert (told.value.hostname, told.value.network_host) == (hub.host.encode(), hub.host.encode())
+    assert told.value.port == 5671
+    assert told.value.address == f"amqps://{hub.host}:5671/local-hub/{address}".rstrip("/").encode()
+
+
 def test_a_service_comes_with_sasl_plain(hub: Any) -> None:
     hub.registry().create_device_with_sas("amqp-20", None, None, "enabled")
     policy = hub.authorization()["Authorization"]

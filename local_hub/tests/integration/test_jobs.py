@@ -172,6 +172,9 @@ def test_other_sdks_get_a_list_of_jobs_in_pages(hub: Any) -> None:
         headers["x-ms-continuation"] = answer.headers["x-ms-continuation"]
     assert len(names) == len(set(names))
     assert {"jq-0", "jq-1", "jq-2"} <= set(names)
+    # the Azure CLI's client is made of a later swagger by the same generator (sdk/iothub/service of its extension)
+    agent = "python/3.11 (Linux) msrest/0.7.1 iothubgatewayserviceapis/2020-09-30 Azure-SDK-For-Python"
+    assert isinstance(hub.request("GET", "/jobs/v2/query", headers={"User-Agent": agent}).json(), list)
 
 
 def test_jobs_survive_kill_9(own_hub: Any, eventually: Eventually) -> None:

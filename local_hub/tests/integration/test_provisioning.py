@@ -130,6 +130,10 @@ def test_refusals_have_the_form_of_the_provisioning_service(hub: Any) -> None:
     assert refusal(hub.request("PUT", "/enrollmentGroups/g", json=[]))[:2] == (400, 400004)
     assert refusal(hub.request("PUT", "/enrollments/x", data="{"))[0] == 400
     assert refusal(hub.request("POST", "/enrollments/query", json={"query": "DELETE"}))[:2] == (400, 400004)
+    assert refusal(hub.request("POST", "/enrollments/query", json={"query": "SELECT * WHERE a = 1"}))[0] == 400
+    # as the Azure CLI says it
+    said = {"query": "{'additional_properties': {}, 'query': 'SELECT *'}"}
+    assert hub.request("POST", "/enrollments/query", json=said).status_code == 200
     # where no operation is
     assert refusal(hub.request("PATCH", "/enrollments/nobody"))[:2] == (405, 405000)
     # IoT Hub's own stay as they are

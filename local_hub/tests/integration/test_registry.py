@@ -90,12 +90,34 @@ def test_edge_devices_have_scopes_and_children(hub: Any) -> None:
     leaf = created("scope-leaf", edge=False, device_scope=lower.device_scope)
     assert (leaf.device_scope, leaf.parent_scopes) == (lower.device_scope, [lower.device_scope])
     assert hub.request("GET", "/twins/scope-leaf").json()["deviceScope"] == lower.device_scope
+    # az iot hub device-identity children list (operations/hub.py of azure-iot-cli-extension)
+    query = f"select deviceId from devices where array_contains(parentScopes, '{lower.device_scope}')"  # noqa: S608
+    assert hub.request("POST", "/devices/query", json={"query": query}).json() == [{"deviceId": "scope-leaf"}]
     # an update that does not name the parent leaves it, an empty name takes it away
     kept = registry.update_device_with_sas("scope-leaf", leaf.etag, None, None, "disabled")
     assert kept.device_scope == lower.device_scope
     body = {"deviceId": "scope-leaf", "deviceScope": "", "parentScopes": []}
     answer = hub.request("PUT", "/devices/scope-leaf", json=body, headers={"If-Match": "*"})
     assert "deviceScope" not in answer.json()
+
+
+@pytest.mark.parametrize("field", ["deviceScope", "parentScopes"])
+def test_a_leaf_gets_another_parent_by_either_name(hub: Any, field: str) -> None:
+    """The Azure CLI reads a device, changes one of its two names for the parent and writes all of it
+    (_update_device_parent in operations/hub.py of azure-iot-cli-extension)."""
+    registry = hub.registry()
+    scopes = [
+        registry.create_device_with_sas(f"parent-{field}-{n}", None, None, "enabled", iot_edge=True).device_scope
+        for n in range(2)
+    ]
+    leaf = f"leaf-{field}"
+    registry.create_device_with_sas(leaf, None, None, "enabled", device_scope=scopes[0])
+    for expected in (scopes[1], None, scopes[0]):
+        value = (expected or "") if field == "deviceScope" else [expected] if expected else []
+        body = {**hub.request("GET", f"/devices/{leaf}").json(), field: value}
+        assert hub.request("PUT", f"/devices/{leaf}", json=body, headers={"If-Match": "*"}).status_code == 200
+        told = hub.request("GET", f"/devices/{leaf}").json()
+        assert (told.get("deviceScope"), told.get("parentScopes")) == (expected, [expected] if expected else None)
 
 
 @pytest.mark.parametrize(
