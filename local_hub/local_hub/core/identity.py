@@ -23,6 +23,7 @@ JsonObject = dict[str, Any]
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-.%_#*?!(),:=@$']{1,128}")
 _STATUSES = ("enabled", "disabled")
 _EDGE_SCOPE = "ms-azure-iot-edge://"
+_MAX_SCOPE = 256
 SAS, SELF_SIGNED, CERTIFICATE_AUTHORITY, NONE = "sas", "selfSigned", "certificateAuthority", "none"
 
 
@@ -46,6 +47,8 @@ class Identity:
     secondary_thumbprint: str | None = None
     parent_scope: str | None = None
     """The scope of the IoT Edge device that it is a child of; whether there is one, only the registry knows."""
+    edge_scope: str | None = None
+    """The scope with which an IoT Edge device was imported; others have one that is made of their names."""
 
     @property
     def key(self) -> str:
@@ -60,7 +63,9 @@ class Identity:
     @property
     def scope(self) -> str | None:
         """By which an IoT Edge device's children name it; of another device, the scope that it is in."""
-        return f"{_EDGE_SCOPE}{self.device_id}-{self.generation_id}" if self.iot_edge else self.parent_scope
+        if not self.iot_edge:
+            return self.parent_scope
+        return self.edge_scope or f"{_EDGE_SCOPE}{self.device_id}-{self.generation_id}"
 
     def scope_document(self) -> JsonObject:
         """What REST says of children and parents; nothing of a device that has neither."""
@@ -156,6 +161,18 @@ def new_module_identity(device_id: str, module_id: str, body: JsonObject, now: s
     generation = str(secrets.randbelow(10**18) + 10**17)
     identity = Identity(device_id, generation, new_etag(), new_key(), new_key(), module_id=module_id)
     return identity.updated(body, now)
+
+
+def imported(identity: Identity, body: JsonObject) -> Identity:
+    """The identity with the scope that an IoT Edge device brings along: its children name it.
+
+    Raises:
+        ArgumentInvalid: it is not a text.
+    """
+    scope = body.get("deviceScope")
+    if not isinstance(scope, str | None) or len(scope or "") > _MAX_SCOPE:
+        raise ArgumentInvalid(f"deviceScope is a text of {_MAX_SCOPE} characters at most")
+    return replace(identity, edge_scope=scope or None) if identity.iot_edge else identity
 
 
 def module_key(device_id: str, module_id: str) -> str:

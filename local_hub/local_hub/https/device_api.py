@@ -105,9 +105,9 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
         web.get(devicebound, receive),
         web.delete(devicebound + "/{token}", settle),
         web.post(devicebound + "/{token}/abandon", abandon),
-        # the C SDK ends both paths with a slash, and Node names the upload behind the second
-        web.post(device + "/files{slash:/?}", begin_upload),
-        web.post(device + "/files/notifications{slash:/?}", end_upload),
+        web.post(device + "/files", begin_upload),
+        web.post(device + "/files/notifications", end_upload),
+        # Node names the upload here
         web.post(device + "/files/notifications/{correlation}", end_upload),
     )
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from ..core.errors import DeviceNotOnline
 from ..core.quota import METHOD_METER, Operation
 from ..hub.hub import Hub
+from .requests import route_path
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -56,7 +57,7 @@ async def metered(hub: Hub, request: web.Request, handler: Handler) -> web.Strea
     asked = len(await request.read())
     steps = -(-max(asked, 1) // METHOD_METER)
     hub.meter.admit(operation, steps * METHOD_METER if operation == Operation.METHOD else 1.0)
-    if operation not in _CHARGED and _path(request) != _APPLY:
+    if operation not in _CHARGED and route_path(request) != _APPLY:
         return await handler(request)
     hub.meter.require_messages()
     try:
@@ -79,11 +80,6 @@ def _charge(hub: Hub, operation: Operation, asked: int, response: web.StreamResp
         hub.meter.charge(answered)
 
 
-def _path(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return "" if resource is None else resource.canonical
-
-
 def _operation(request: web.Request) -> Operation | None:
-    found = _OPERATIONS.get(_path(request))
+    found = _OPERATIONS.get(route_path(request))
     return found.get(request.method) if isinstance(found, dict) else found

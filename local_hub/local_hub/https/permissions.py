@@ -18,6 +18,7 @@ from ..core.policy import Right
 from ..core.sas import SasToken
 from ..hub.hub import Hub
 from ..tls import client_certificates
+from .requests import route_path
 
 _OWN = ("/devices/{id}/modules", "/devices/{id}/modules/{mid}")
 _SERVICE = re.compile(r"/(twins|digitaltwins|messages|jobs/v2)/.*|/devices/query|/devices/\{id\}/commands")
@@ -30,18 +31,13 @@ def admit(hub: Hub, request: web.Request) -> None:
     Raises:
         Unauthorized: not with this token or certificate.
     """
-    path, credential = _route(request), request.headers.get("Authorization", "")
+    path, credential = route_path(request), request.headers.get("Authorization", "")
     if path in _OWN and not (credential and SasToken.parse(credential).policy):
         if request.transport is None:
             raise Unauthorized("the connection is gone")
         hub.access.device(request.match_info["id"], credential, client_certificates(request.transport))
     else:
         hub.access.service(credential, _needed_right(request.method, path), request.path)
-
-
-def _route(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return "" if resource is None else resource.canonical
 
 
 def _needed_right(method: str, path: str) -> Right:

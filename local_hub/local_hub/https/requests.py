@@ -14,6 +14,7 @@ from ..core.twin import JsonObject
 from ..hub.queries import MAX_PAGE
 
 _DEFAULT_PAGE = 100
+_MAX_DIGITS = 10
 
 
 async def json_value(request: web.Request) -> Any:
@@ -64,17 +65,18 @@ def twin_key(request: web.Request) -> str:
 
 
 def top(request: web.Request, limit: int) -> int:
-    """The `top` parameter.
+    """The `top` parameter; what is out of range counts as the limit, as devices_operations.py of azure-iot-hub says.
 
     Raises:
-        ArgumentInvalid: it is not a number in range.
+        ArgumentInvalid: it is not a number.
     """
     text = request.query.get("top", "")
     if not text:
         return limit
-    if not text.isdecimal() or not 0 < int(text) <= limit:
+    if not text.isascii() or not text.removeprefix("-").isdecimal():
         raise ArgumentInvalid(f"top is an integer from 1 to {limit}")
-    return int(text)
+    number = int(text) if len(text) < _MAX_DIGITS else limit
+    return number if 0 < number < limit else limit
 
 
 def page_size(request: web.Request, given: str | None = None) -> int:
@@ -89,3 +91,9 @@ def page_size(request: web.Request, given: str | None = None) -> int:
     if not text.isdecimal() or len(text) > 9 or not int(text):
         raise ArgumentInvalid("x-ms-max-item-count is a number of items")
     return min(int(text), MAX_PAGE)
+
+
+def route_path(request: web.Request) -> str:
+    """The path of a request with the names of its parts, as `/devices/{id}`; nothing for one that is not served."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical.rstrip("/")

@@ -154,16 +154,23 @@ def make_application(hub: Hub) -> web.Application:
         return response
 
     application = web.Application(middlewares=[durable, guard], client_max_size=_MAX_BODY)
-    application.add_routes(device_routes(hub))
-    application.add_routes(module_routes(hub))
-    application.add_routes(job_routes(hub))
-    application.add_routes(twin_routes(hub))
-    application.add_routes(digital_twin_routes(hub))
-    application.add_routes(configuration_routes(hub))
-    application.add_routes(message_routes(hub))
-    application.add_routes(device_api_routes(hub))
+    for routes in (
+        device_routes(hub),
+        module_routes(hub),
+        job_routes(hub),
+        twin_routes(hub),
+        digital_twin_routes(hub),
+        configuration_routes(hub),
+        message_routes(hub),
+        device_api_routes(hub),
+        provisioning_routes(hub),
+    ):
+        application.add_routes(defined := list(routes))
+        # the SDKs for C and C# write some paths with a slash at the end
+        application.add_routes(
+            web.RouteDef(each.method, f"{each.path}/", each.handler, each.kwargs) for each in defined
+        )
     application.add_routes(blob_routes(hub))
-    application.add_routes(provisioning_routes(hub))
     return application
 
 

@@ -22,7 +22,7 @@ from ..core.errors import (
     TooManyDevices,
     TooManyModulesOnDevice,
 )
-from ..core.identity import Identity, edge_device_of, module_key, new_identity, new_module_identity
+from ..core.identity import Identity, edge_device_of, imported, module_key, new_identity, new_module_identity
 from ..core.notification import CREATED, DELETED
 from ..core.timestamps import iso, parse_iso
 from ..core.twin import JsonObject, Twin, without_system_fields
@@ -65,6 +65,7 @@ class Registry:
         self._clock = clock
         self._devices: dict[str, Device] = {}
         self._modules: dict[str, Device] = {}
+        self._scopes: dict[str, Device] = {}
         self.generation = 0
         self.max_devices = MAX_DEVICES
         self.on_new: Callable[[Device], object] = lambda device: None
@@ -82,6 +83,7 @@ class Registry:
                 device.session_present = True
             device.active_at = parse_iso(last_activity) if last_activity else None
             (self._devices if device.identity.module_id is None else self._modules)[device_id] = device
+            self._keep_scope(device)
         for key, module in list(self._modules.items()):
             parent = self._devices.get(module.identity.device_id)
             if parent is None:
@@ -189,15 +191,19 @@ class Registry:
         """How many devices have a live connection."""
         return sum(device.link is not None for device in self)
 
-    def _create(self, device_id: str, body: JsonObject) -> tuple[Device, list[Statement]]:
+    def _create(self, device_id: str, body: JsonObject, *, bulk: bool = False) -> tuple[Device, list[Statement]]:
         if device_id in self._devices:
             raise DeviceAlreadyExists(f"device {device_id} is registered already")
         self._require_room()
         now = iso(self._clock())
-        device = Device(new_identity(device_id, body, now))
+        identity = new_identity(device_id, body, now)
+        device = Device(imported(identity, body) if bulk else identity)
         self._require_parent(device.identity.parent_scope)
+        if device.identity.edge_scope in self._scopes:
+            raise ArgumentInvalid(f"{device.identity.edge_scope} is the scope of another device")
         device.twin = _first_twin(body, now)
         self._devices[device_id] = device
+        self._keep_scope(device)
         self._edge_modules(device)
         told = [statement for each in (device, *device.modules.values()) for statement in self.lifecycle(each, CREATED)]
         self.on_new(device)
@@ -240,10 +246,14 @@ class Registry:
         if len(self._devices) + len(self._modules) >= self.max_devices:
             raise TooManyDevices(f"a hub holds {self.max_devices} devices and modules at most")
 
+    def _keep_scope(self, device: Device) -> None:
+        if device.identity.edge_scope is not None:
+            self._scopes[device.identity.edge_scope] = device
+
     def _require_parent(self, scope: str | None) -> None:
         if scope is None:
             return
-        parent = self._devices.get(edge_device_of(scope))
+        parent = self._scopes.get(scope) or self._devices.get(edge_device_of(scope))
         if parent is None or not parent.identity.iot_edge or parent.identity.scope != scope:
             raise ArgumentInvalid(f"{scope} is the scope of no IoT Edge device of this hub")
 
@@ -269,6 +279,7 @@ class Registry:
         require_quoted_match(if_match, device.identity.etag)
         if device.identity.module_id is not None:
             del self._devices[device.identity.device_id].modules[device.identity.module_id]
+        self._scopes.pop(device.identity.edge_scope or "", None)
         statements: list[Statement] = []
         for each in (*device.modules.values(), device):
             (self._devices if each.identity.module_id is None else self._modules).pop(each.id)
@@ -289,7 +300,7 @@ class Registry:
         match _BULK_MODES.get(mode):
             case "create":
                 if module_id is None:
-                    return self._create(device_id, item)[1]
+                    return self._create(device_id, item, bulk=True)[1]
                 return self._create_module(device_id, module_id, item)[1]
             case "update":
                 return self._update(key, item, _bulk_match(item, mode, "eTag"))[1]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -136,6 +137,49 @@ def test_a_parent_must_be_an_edge_device(hub: Any, scopes: dict[str, Any]) -> No
     answer = hub.request("PUT", "/devices/scope-orphan", json={"deviceId": "scope-orphan", **scopes})
     assert answer.status_code == 400
     assert hub.request("GET", "/devices/scope-orphan").status_code == 404
+
+
+def test_an_imported_edge_device_keeps_its_scope(own_hub: Any) -> None:
+    """So children that are imported with it find it: RegistryManager_AddDevices2Async_Works of azure-iot-sdk-csharp."""
+    edge = {"id": "moved", "importMode": "create", "capabilities": {"iotEdge": True}, "deviceScope": "scope-of-old"}
+    child = {"id": "child", "importMode": "create", "deviceScope": "scope-of-old"}
+
+    def bulk(*devices: dict[str, Any]) -> Any:
+        return own_hub.request("POST", "/devices", json=list(devices)).json()
+
+    assert bulk(edge, child)["isSuccessful"]
+    assert own_hub.request("GET", "/devices/moved").json()["deviceScope"] == "scope-of-old"
+    assert own_hub.request("GET", "/devices/child").json()["parentScopes"] == ["scope-of-old"]
+    assert not bulk({**edge, "id": "other"})["isSuccessful"]
+    assert not bulk({**edge, "id": "other", "deviceScope": "x" * 300})["isSuccessful"]
+    own_hub.stop(signal.SIGKILL)
+    own_hub.start()
+    assert bulk({**child, "id": "child-2"})["isSuccessful"]
+    assert bulk({"id": "moved", "importMode": "delete"})["isSuccessful"]
+    assert not bulk({**child, "id": "child-3"})["isSuccessful"]
+    assert bulk({**edge, "id": "other"})["isSuccessful"]
+
+
+@pytest.mark.parametrize("path", ["/devices", "/configurations"])
+def test_top_beyond_its_limit_is_its_limit(hub: Any, path: str) -> None:
+    everything = hub.request("GET", path).json()
+
+    def listed(top: str) -> requests.Response:
+        return requests.get(hub.url + path, params={**API, "top": top}, headers=hub.authorization(), timeout=10)
+
+    for top in ("0", "-1", "5000", "9" * 5000):
+        assert listed(top).json() == everything
+    assert len(listed("1").json()) == min(1, len(everything))
+    assert listed("many").status_code == 400
+
+
+def test_a_slash_at_the_end_of_a_path_makes_no_difference(hub: Any) -> None:
+    """As RegistryManager.cs of the C# SDK writes the paths of bulk operations and of lists."""
+    operation = {"id": "slash-1", "importMode": "create"}
+    assert hub.request("POST", "/devices/", json=[operation]).json()["isSuccessful"]
+    assert "slash-1" in [device["deviceId"] for device in hub.request("GET", "/devices/").json()]
+    assert hub.request("GET", "/configurations/").json() == hub.request("GET", "/configurations").json()
+    assert hub.request("GET", "/devices/", headers={"Authorization": ""}).status_code == 401
 
 
 def test_statistics_count(hub: Any) -> None:
