@@ -15,9 +15,10 @@ from local_hub.amqp.frames import BATCH
 from local_hub.amqp.server import AmqpServer
 from local_hub.core.errors import QueueFull
 from local_hub.core.policy import OWNER
+from local_hub.core.c2d_queue import Message as C2dMessage
 from local_hub.core.sas import key_bytes, sign
 from local_hub.hub.hub import Hub
-from proton import Connection, Endpoint, Message, Transport
+from proton import Connection, Delivery, Endpoint, Message, Transport
 
 from local_hub.tests.test_mqtt_server import KEY, Line
 
@@ -199,3 +200,27 @@ async def test_a_hub_that_stops_says_so(hub: Hub, clock: Clock) -> None:
     await peer.talk()
     assert peer.connection.remote_condition.name == "amqp:connection:forced"
     assert peer.line.hung_up.is_set()
+
+
+@pytest.mark.parametrize("outcome", [Delivery.ACCEPTED, Delivery.REJECTED, Delivery.RELEASED])
+async def test_a_settlement_repeats_what_the_device_said(hub: Hub, clock: Clock, outcome: int) -> None:
+    """The C# SDK settles second and waits for the hub's settlement to have a state (ReceivingAmqpLink.cs, azure-amqp)."""
+    peer = Peer(hub)
+    await peer.put_token(token(clock, 60))
+    receiver = peer.session.receiver("commands")
+    receiver.source.address = "/devices/one/messages/devicebound"
+    receiver.rcv_settle_mode = receiver.RCV_SECOND
+    receiver.open()
+    receiver.flow(3)
+    for number in range(3):
+        await hub.messages.send("one", C2dMessage(0, b"x", clock.now, clock.now + 60, message_id=str(number)))
+    await peer.talk()
+    deliveries = []
+    while receiver.current is not None:
+        deliveries.append(receiver.current)
+        receiver.advance()
+    assert len(deliveries) == 3
+    for delivery in reversed(deliveries):
+        delivery.update(outcome)
+        await peer.talk()
+        assert (delivery.settled, delivery.remote_state) == (True, outcome)

@@ -38,6 +38,12 @@ def test_the_hub_reads_the_properties_that_the_sdk_writes(properties: dict[str, 
     )
 
 
+def test_the_expiry_of_a_message_has_seven_digits() -> None:
+    """The C# SDK takes it in no other form, "o" (MqttIotHubAdapter.cs); it ends the connection over any other."""
+    topic = topics.message_topic("d", Message(1, b"", 0.0, 1_800_000_000.25))
+    assert "%24.exp=2027-01-15T08%3A00%3A00.2500000Z" in topic
+
+
 def test_when_a_message_was_made_is_told_as_over_amqp() -> None:
     """The C SDK writes `$.ctime` here, and this property there (uamqp_messaging.c); other system names are dropped."""
     topic = "devices/d/messages/events/%24.ctime=2026-11-26T02%3A00%3A00Z&%24.sub=s&n=1"

@@ -378,6 +378,8 @@ class AmqpConnection:
             except ValueError:  # a client's own: it sent on a link on which the hub sends
                 raise FrameError("the peer settles what it was not sent") from None
             outcome = _OUTCOMES.get(delivery.remote_state, Outcome.RELEASED)
+            # who leaves the settlement to the hub wants to hear the state again: azure-amqp waits for it
+            delivery.update(_STATES[outcome])
             delivery.settle()
             self._handler.settled(link, tag, outcome)
 
@@ -429,6 +431,7 @@ _REACTIONS = {
 
 
 _OUTCOMES = {Delivery.ACCEPTED: Outcome.ACCEPTED, Delivery.REJECTED: Outcome.REJECTED}
+_STATES = {Outcome.RELEASED: Delivery.RELEASED, **{outcome: state for state, outcome in _OUTCOMES.items()}}
 
 
 def _decode_batch(data: bytes) -> IncomingMessage:

@@ -15,6 +15,11 @@ def iso(now: float) -> str:
     return f"{_to_the_second(second)}.{microseconds // 1000:03d}Z"
 
 
+def round_trip(now: float) -> str:
+    """The same as `2026-01-31T10:20:30.1230000Z`, which .NET calls "o" and its SDK insists on in places."""
+    return f"{iso(now)[:-1]}0000Z"
+
+
 @functools.lru_cache(16)
 def _to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

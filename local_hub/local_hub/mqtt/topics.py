@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from ..core.c2d_queue import Message
-from ..core.timestamps import iso
+from ..core.timestamps import round_trip
 
 TWIN_RESPONSES = "$iothub/twin/res/#"
 TWIN_PATCHES = "$iothub/twin/PATCH/properties/desired/#"
@@ -138,7 +138,7 @@ def message_topic(device_id: str, message: Message) -> str:
         ("$.uid", message.user_id),
         ("$.ct", message.content_type),
         ("$.ce", message.content_encoding),
-        ("$.exp", iso(message.expires_at)),
+        ("$.exp", round_trip(message.expires_at)),
         ("iothub-ack", None if message.ack == "none" else message.ack),
     )
     pairs = [*((name, value) for name, value in system if value is not None), *message.properties.items()]
