@@ -13,9 +13,9 @@ import pytest
 from local_hub.amqp.encoding import Described, UInt, encode, encode_message
 from local_hub.amqp.frames import BATCH
 from local_hub.amqp.server import AmqpServer
+from local_hub.core.c2d_queue import Message as C2dMessage
 from local_hub.core.errors import QueueFull
 from local_hub.core.policy import OWNER
-from local_hub.core.c2d_queue import Message as C2dMessage
 from local_hub.core.sas import key_bytes, sign
 from local_hub.hub.hub import Hub
 from proton import Connection, Delivery, Endpoint, Message, Transport
@@ -204,7 +204,7 @@ async def test_a_hub_that_stops_says_so(hub: Hub, clock: Clock) -> None:
 
 @pytest.mark.parametrize("outcome", [Delivery.ACCEPTED, Delivery.REJECTED, Delivery.RELEASED])
 async def test_a_settlement_repeats_what_the_device_said(hub: Hub, clock: Clock, outcome: int) -> None:
-    """The C# SDK settles second and waits for the hub's settlement to have a state (ReceivingAmqpLink.cs, azure-amqp)."""
+    """The C# SDK settles second and waits for a settlement with a state (ReceivingAmqpLink.cs of azure-amqp)."""
     peer = Peer(hub)
     await peer.put_token(token(clock, 60))
     receiver = peer.session.receiver("commands")

@@ -170,6 +170,8 @@ def _refusal(device: str, error: Exception | None) -> Answer:
     condition = _text(getattr(error, "condition", ""))
     said = _text(getattr(error, "description", ""))
     signs = f"{condition} {said}".lower()
+    if "quota" in signs:  # with the condition of a full queue
+        return Answer("the hub has used up its messages of the day; wait until 00:00 UTC or add units")
     if "queuedepth" in signs.replace(" ", "") or "resource-limit" in signs:
         return Answer(f"the queue of device '{device}' is full ({_QUEUE} messages); it was offline for long: purge the "
                       "queue or let the desired properties carry the news")  # fmt: skip
@@ -177,8 +179,6 @@ def _refusal(device: str, error: Exception | None) -> Answer:
         return Answer(f"device '{device}' is not registered; create it with iotops.fleet.iothub_device")
     if "throttl" in signs or "server-busy" in signs:
         return Answer(f"the hub is throttling messages, '{device}' among them; raise timeout, or add units", True)
-    if "quota" in signs:
-        return Answer("the hub has used up its messages of the day; wait until 00:00 UTC or add units")
     return Answer(f"the hub did not take the message for '{device}': {without_signatures(said or condition)}")
 
 

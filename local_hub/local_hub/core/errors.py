@@ -64,7 +64,8 @@ class Unauthorized(HubError):
 
 
 class IotHubQuotaExceeded(HubError):
-    code, number, status, condition = "IotHubQuotaExceeded", 403002, 403, "com.microsoft:quota-exceeded"
+    # the condition: AmqpIotErrorAdapter.cs of the C# SDK, which says that the service tells 403002 so
+    code, number, status, condition = "IotHubQuotaExceeded", 403002, 403, "amqp:resource-limit-exceeded"
 
 
 class JobQuotaExceeded(HubError):

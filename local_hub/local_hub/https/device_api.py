@@ -8,6 +8,7 @@ azure/iot/device/iothub/pipeline/pipeline_stages_iothub_http.py. A device proves
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -20,6 +21,7 @@ from multidict import CIMultiDictProxy
 
 from ..core.c2d_queue import Message
 from ..core.errors import ArgumentInvalid, MessageTooLarge, Unauthorized
+from ..core.fault import REFUSALS, requested_fault
 from ..core.quota import Operation
 from ..core.timestamps import iso
 from ..hub.device import Device
@@ -62,6 +64,7 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
         else:
             events = [(await request.read(), *_headers(request.headers))]
         for body, system, properties in events:
+            await _refuse_by_fault(properties)
             await hub.events.append(device.id, device.identity.generation_id, body, system, properties)
         return web.Response(status=204)
 
@@ -110,6 +113,14 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
         # Node names the upload here
         web.post(device + "/files/notifications/{correlation}", end_upload),
     )
+
+
+async def _refuse_by_fault(properties: dict[str, str]) -> None:
+    """Over HTTPS only the request that asks for a fault is refused: FaultInjection.cs of the C# SDK's tests."""
+    fault = requested_fault(properties)
+    if fault is not None and fault.kind in REFUSALS:
+        await asyncio.sleep(fault.delay)
+        raise REFUSALS[fault.kind](f"it asked for the fault {fault.kind}")
 
 
 _Event = tuple[bytes, dict[str, str], dict[str, str]]

@@ -266,7 +266,7 @@ def test_a_device_may_ask_for_a_broken_connection(hub: Any, connect: Any, eventu
     ("kind", "condition"),
     [
         ("InvokeAuthError", "amqp:unauthorized-access"),
-        ("InvokeMaxMessageQuota", "com.microsoft:quota-exceeded"),
+        ("InvokeMaxMessageQuota", "amqp:resource-limit-exceeded"),
         ("InvokeThrottling", "com.microsoft:device-container-throttled"),
     ],
 )

@@ -126,6 +126,22 @@ def test_the_paths_of_files_may_end_with_a_slash(hub: Any) -> None:
     assert call("POST", "/files/notifications/", json=done).status_code == 204
 
 
+@pytest.mark.parametrize(
+    ("kind", "status"), [("InvokeAuthError", 401), ("InvokeMaxMessageQuota", 403), ("InvokeThrottling", 429)]
+)
+def test_an_event_may_ask_to_be_refused(hub: Any, kind: str, status: int) -> None:
+    call = caller(hub, f"fault-{kind.lower()}")
+    headers = {
+        "iothub-app-AzIoTHub_FaultOperationType": kind,
+        "iothub-app-AzIoTHub_FaultOperationDelayInSecs": "1",
+        "iothub-app-AzIoTHub_FaultOperationDurationInSecs": "5",
+    }
+    begun = time.monotonic()
+    assert call("POST", "/messages/events", data=b"x", headers=headers).status_code == status
+    assert time.monotonic() - begun >= 1
+    assert call("POST", "/messages/events", data=b"x").status_code == 204
+
+
 def test_a_blob_may_be_named_by_the_path_of_its_file(hub: Any) -> None:
     """As the C# SDK does, by default: FileUploadE2ETests.cs on Linux."""
     call = caller(hub, "files-path")

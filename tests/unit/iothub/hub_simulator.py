@@ -294,6 +294,15 @@ class HubSimulator:
 
     # ---- AMQP ----
 
+    def refusal(self, device: str) -> tuple[bytes, bytes] | None:
+        """Condition and description with which a message is not taken, or None."""
+        if self.throttled_sends:
+            self.throttled_sends -= 1
+            return b"com.microsoft:server-busy", b"said"
+        if device not in self.queues:
+            return b"amqp:not-found", b"said"
+        return (b"amqp:resource-limit-exceeded", b"said") if len(self.queues[device]) >= QUEUE_DEPTH else None
+
     def link(self) -> SendLink:
         """Open a link to messages/devicebound."""
         self.connections += 1
@@ -330,21 +339,13 @@ class SendLink:
             raise problem
         message = self._pending.pop(0)
         device = message.properties.to.decode().removeprefix("/devices/").removesuffix("/messages/devicebound")
-        condition = self._refusal(device)
-        if condition is None:
+        refusal = self._hub.refusal(device)
+        if refusal is None:
             self._hub.queues[device].append(message)
             message.on_send_complete(constants.MessageSendResult.Ok, None)
         else:
-            message.on_send_complete(constants.MessageSendResult.Error, errors.MessageException(condition, b"said"))
+            message.on_send_complete(constants.MessageSendResult.Error, errors.MessageException(*refusal))
         return True
-
-    def _refusal(self, device: str) -> bytes | None:
-        if self._hub.throttled_sends:
-            self._hub.throttled_sends -= 1
-            return b"com.microsoft:server-busy"
-        if device not in self._hub.queues:
-            return b"amqp:not-found"
-        return b"amqp:resource-limit-exceeded" if len(self._hub.queues[device]) >= QUEUE_DEPTH else None
 
 
 def _select(sql: str, sources: dict[str, dict[str, Document]]) -> list[Document]:

@@ -13,6 +13,7 @@ import sys
 import time
 import typing as t
 
+import pytest
 from hub_simulator import CONNECTION_STRING, QUEUE_DEPTH, HubSimulator
 from uamqp import errors
 
@@ -95,6 +96,23 @@ def test_full_queue_and_unknown_device_are_told_apart(run: t.Any, hub: HubSimula
     assert result["devices"][0]["error"].startswith("the queue of device 'full' is full (50 messages)")
     assert result["devices"][1]["error"].startswith("device 'nobody' is not registered")
     assert result["msg"].startswith("2 of 3 devices did not get the message: the queue of device 'full' is full")
+
+
+@pytest.mark.parametrize(
+    ("condition", "said", "told"),
+    [
+        (b"amqp:resource-limit-exceeded", b"DeviceMaximumQueueDepthExceeded: 50", "the queue of device 'f1' is full"),
+        (b"amqp:resource-limit-exceeded", b"IotHubQuotaExceeded: 8000", "the hub has used up its messages of the day"),
+        (b"amqp:link:message-size-exceeded", b"too large", "the hub did not take the message for 'f1': too large"),
+    ],
+)
+def test_a_hubs_refusal_is_worded(
+    run: t.Any, hub: HubSimulator, monkeypatch: pytest.MonkeyPatch, condition: bytes, said: bytes, told: str
+) -> None:
+    """IoT Hub has one condition for a full queue and a used-up day (AmqpIotErrorAdapter.cs of the C# SDK)."""
+    hub.add_device("f1")
+    monkeypatch.setattr(hub, "refusal", lambda _device: (condition, said))
+    assert told in send(run, ["f1"])["msg"]
 
 
 def test_fail_on_decides_what_is_a_failure(run: t.Any, hub: HubSimulator) -> None:
