@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from local_hub.core.errors import Unauthorized
+from local_hub.core.policy import covers
 from local_hub.core.sas import SasToken, key_bytes, new_key, sign
 
 KEY = b"0123456789abcdef"
@@ -70,3 +71,21 @@ def test_keys_are_32_random_bytes_in_base64() -> None:
 def test_a_resource_that_is_no_address_is_refused() -> None:
     with pytest.raises(Unauthorized):
         _ = SasToken.parse("SharedAccessSignature sr=[&sig=x&se=1").resource
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "good"),
+    [
+        ("devices/a", "devices/a", True),
+        ("devices/a", "devices/a/modules/m", True),
+        ("", "devices/a", True),
+        ("devices/a", "devices/ab", False),
+        ("devices/a%3Ab", "devices/a:b", True),
+        ("devices/a%3Ab", "devices/a%3Ab", True),
+        ("devices/a:b", "devices/a%3Ab", False),
+        ("devices/a%253Ab", "devices/a:b", False),
+    ],
+)
+def test_a_token_covers_what_begins_as_its_resource(resource: str, path: str, good: bool) -> None:
+    """The C# SDK encodes the id of a device twice over AMQP."""
+    assert covers(resource, path) is good

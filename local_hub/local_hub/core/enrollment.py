@@ -32,6 +32,7 @@ _GROUP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9])?")
 _MAX_CERTIFICATE = 16 * 1024
 _KEPT = (
     "capabilities", "initialTwin", "reprovisionPolicy", "optionalDeviceInformation", "allocationPolicy", "iotHubs",
+    "customAllocationDefinition",
 )  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def new_enrollment(name: str, body: JsonObject, known: Enrollment | None, now: f
     device_id = body.get("deviceId")
     if device_id is not None and (group or not isinstance(device_id, str)):
         raise ArgumentInvalid("deviceId is a text, and no group has one")
-    for part in ("initialTwin", "capabilities", "reprovisionPolicy"):
+    for part in ("initialTwin", "capabilities", "reprovisionPolicy", "customAllocationDefinition"):
         if not isinstance(body.get(part) or {}, dict):
             raise ArgumentInvalid(f"{part} is an object")
     if not isinstance((body.get("initialTwin") or {}).get("properties") or {}, dict):

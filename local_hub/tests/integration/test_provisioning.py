@@ -140,6 +140,17 @@ def test_refusals_have_the_form_of_the_provisioning_service(hub: Any) -> None:
     assert hub.request("GET", "/devices/nobody").json()["Message"].startswith("ErrorCode:DeviceNotFound;")
 
 
+def test_an_enrolment_keeps_what_it_says_of_allocation(hub: Any) -> None:
+    """ProvisioningServiceClient_..._WithReprovisioningFields of the C# SDK's end-to-end tests."""
+    said = {
+        "allocationPolicy": "geoLatency",
+        "customAllocationDefinition": {"webhookUrl": "https://www.example.test", "apiVersion": "2019-03-31"},
+        "reprovisionPolicy": {"migrateDeviceData": False, "updateHubAssignment": True},
+    }
+    kept = put(hub, "/enrollments/dps-8", {"attestation": {"type": "symmetricKey"}, **said})
+    assert {name: kept[name] for name in said} == said
+
+
 def refusal(answer: requests.Response) -> tuple[int, int, str]:
     """Status, error code and message, when the other two are what they have to be."""
     told = answer.json()

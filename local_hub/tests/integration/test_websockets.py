@@ -163,6 +163,11 @@ def test_mqtt_is_also_where_paho_looks_for_it(hub: Any) -> None:
     assert " 101 " in RawWebSocket(hub, "/mqtt", "mqtt").answer
 
 
+def test_amqp_is_also_where_no_path_is(hub: Any) -> None:
+    """The provisioning client of the C# SDK asks for none (AmqpClientConnection.cs)."""
+    assert " 101 " in RawWebSocket(hub, "/", "AMQPWSB10").answer
+
+
 def test_a_hub_that_stops_says_so_over_a_websocket(own_hub: Any) -> None:
     """As in test_amqp_server.py: the Java SDK does not notice otherwise."""
     client = RawWebSocket(own_hub, MQTT, "AMQPWSB10")
