@@ -198,7 +198,8 @@ class Registry:
         now = iso(self._clock())
         identity = new_identity(device_id, body, now)
         device = Device(imported(identity, body) if bulk else identity)
-        self._require_parent(device.identity.parent_scope)
+        if not bulk:  # whoever moves many devices may bring the parent later
+            self._require_parent(device.identity.parent_scope)
         if device.identity.edge_scope in self._scopes:
             raise ArgumentInvalid(f"{device.identity.edge_scope} is the scope of another device")
         device.twin = _first_twin(body, now)

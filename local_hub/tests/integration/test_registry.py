@@ -154,10 +154,12 @@ def test_an_imported_edge_device_keeps_its_scope(own_hub: Any) -> None:
     assert not bulk({**edge, "id": "other", "deviceScope": "x" * 300})["isSuccessful"]
     own_hub.stop(signal.SIGKILL)
     own_hub.start()
-    assert bulk({**child, "id": "child-2"})["isSuccessful"]
+    one = {"deviceId": "child-2", "deviceScope": "scope-of-old"}
+    assert own_hub.request("PUT", "/devices/child-2", json=one).status_code == 200
     assert bulk({"id": "moved", "importMode": "delete"})["isSuccessful"]
-    assert not bulk({**child, "id": "child-3"})["isSuccessful"]
-    assert bulk({**edge, "id": "other"})["isSuccessful"]
+    assert own_hub.request("PUT", "/devices/child-3", json={**one, "deviceId": "child-3"}).status_code == 400
+    assert bulk({**child, "id": "child-4"}, {**edge, "id": "other"})["isSuccessful"]
+    assert own_hub.request("GET", "/devices/child-4").json()["parentScopes"] == ["scope-of-old"]
 
 
 @pytest.mark.parametrize("path", ["/devices", "/configurations"])
