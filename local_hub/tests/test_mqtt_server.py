@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_hub.core.enrollment import new_enrollment
 from local_hub.core.errors import ThrottlingException
 from local_hub.core.policy import OWNER
 from local_hub.core.quota import Operation, plan
 from local_hub.hub.hub import Hub
+from local_hub.hub.provisioning import Applicant
 from local_hub.mqtt import packets
+from local_hub.mqtt.provisioning import ProvisioningSession
 from local_hub.mqtt.server import MqttServer
 
 KEY = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
@@ -82,3 +85,28 @@ async def test_a_connect_too_many_is_told_that_the_hub_is_busy(tmp_path: Path, s
     assert line.written == packets.encode_connack(code)
     connection.connection_lost(None)
     await hub.close()
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_answers_of_provisioning_come_as_they_are_subscribed(tmp_path: Path, qos: int) -> None:
+    """The C# SDK acknowledges each answer by its number (ProvisioningChannelHandlerAdapter.cs): without one, by 0."""
+
+    def failed(error: Exception) -> None:
+        raise AssertionError(error)
+
+    hub = Hub(tmp_path / "hub.sqlite", {OWNER: KEY}, frozenset({"localhost"}), failed)
+    hub.start()
+    written: list[bytes] = []
+    enrollment = new_enrollment("one", {"attestation": {"type": "symmetricKey"}}, None, 0.0, group=False)
+    applicant = Applicant("one", enrollment, (), 0.0)
+    session = ProvisioningSession(hub, applicant, written.append, lambda reason: failed(AssertionError(reason)))
+    session.handle(packets.Subscribe(7, (("$dps/registrations/res/#", qos),)))
+    for number in (1, 2):
+        topic = f"$dps/registrations/GET/iotdps-get-operationstatus/?$rid={number}&operationId=none"
+        session.handle(packets.Publish(topic, b"", 0))
+    await asyncio.sleep(0.05)
+    await hub.close()
+    answers = list(packets.PacketReader().feed(b"".join(written[1:])))
+    assert [(answer.qos, answer.packet_id) for answer in answers if isinstance(answer, packets.Publish)] == (
+        [(1, 1), (1, 2)] if qos else [(0, 0), (0, 0)]
+    )

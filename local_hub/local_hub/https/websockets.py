@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 IOTHUB_PATH, SERVICEBUS_PATH = "/$iothub/websocket", "/$servicebus/websocket"
 # where paho looks for MQTT unless it is told: the provisioning client of the Java SDK does not tell it
 PAHO_PATH = "/mqtt"
-# the provisioning client of the C# SDK asks for none (AmqpClientConnection.cs)
+# the provisioning clients of the C# SDK ask for none (AmqpClientConnection.cs, ProvisioningTransportHandlerMqtt.cs)
 BARE_PATH = "/"
 PATHS = frozenset((IOTHUB_PATH, SERVICEBUS_PATH, f"{SERVICEBUS_PATH}/", PAHO_PATH, BARE_PATH))
 MAX_MESSAGE = 512 * 1024
@@ -50,7 +50,7 @@ class WebSockets:
         return (
             web.get(IOTHUB_PATH, iothub),
             web.get(PAHO_PATH, iothub),
-            web.get(BARE_PATH, servicebus),
+            web.get(BARE_PATH, iothub),
             web.get(SERVICEBUS_PATH, servicebus),
             web.get(f"{SERVICEBUS_PATH}/", servicebus),
         )

@@ -40,7 +40,8 @@ class ProvisioningSession:
         self._applicant = applicant
         self._send = send
         self._hang_up = hang_up
-        self._listens = False
+        self._qos: int | None = None
+        self._packet_id = 0
         self._pending: set[asyncio.Task[None]] = set()
 
     @property
@@ -66,10 +67,10 @@ class ProvisioningSession:
                 self._ask(packet)
             case packets.Subscribe():
                 codes = [min(qos, 1) if topic == ANSWERS else 0x80 for topic, qos in packet.filters]
-                self._listens = self._listens or any(code != 0x80 for code in codes)
+                self._qos = next((code for code in codes if code != 0x80), self._qos)
                 self._send(packets.encode_suback(packet.packet_id, codes))
             case packets.Unsubscribe():
-                self._listens = self._listens and ANSWERS not in packet.filters
+                self._qos = None if ANSWERS in packet.filters else self._qos
                 self._send(packets.encode_unsuback(packet.packet_id))
             case packets.PingReq():
                 self._send(packets.encode_pingresp())
@@ -102,10 +103,12 @@ class ProvisioningSession:
                 status = 200
         except HubError as error:
             answer, status = self._hub.provisioning.refusal(error), error.status
-        if self._listens:
+        if self._qos is not None:
             suffix = f"&retry-after={RETRY_AFTER}" if status == 202 else ""
             topic = f"$dps/registrations/res/{status}/?$rid={quote(query.get('$rid', ''), safe='')}{suffix}"
-            self._send(packets.Publish(topic, json.dumps(answer).encode()).encode())
+            # what is not acknowledged is not sent again: the device would ask again before
+            self._packet_id = self._packet_id % 0xFFFF + 1
+            self._send(packets.Publish(topic, json.dumps(answer).encode(), self._qos, self._packet_id).encode())
 
 
 def registration_body(payload: bytes) -> dict[str, Any]:

@@ -163,9 +163,12 @@ def test_mqtt_is_also_where_paho_looks_for_it(hub: Any) -> None:
     assert " 101 " in RawWebSocket(hub, "/mqtt", "mqtt").answer
 
 
-def test_amqp_is_also_where_no_path_is(hub: Any) -> None:
-    """The provisioning client of the C# SDK asks for none (AmqpClientConnection.cs)."""
-    assert " 101 " in RawWebSocket(hub, "/", "AMQPWSB10").answer
+@pytest.mark.parametrize("subprotocol", ["AMQPWSB10", "mqtt"])
+def test_a_websocket_needs_no_path(hub: Any, subprotocol: str) -> None:
+    """The provisioning clients of the C# SDK ask for none (AmqpClientConnection.cs)."""
+    answer = RawWebSocket(hub, "/", subprotocol).answer
+    assert " 101 " in answer
+    assert subprotocol in answer
 
 
 def test_a_hub_that_stops_says_so_over_a_websocket(own_hub: Any) -> None:
