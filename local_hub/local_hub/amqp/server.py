@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ..core.errors import HubError, QueueFull, Unauthorized
 from ..core.fault import Fault, Kind
-from ..core.policy import Right
+from ..core.policy import POLICIES, Right
 from ..core.quota import Operation
 from ..core.sas import SasToken
 from ..hub.hub import Hub
@@ -55,6 +55,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._service = ServiceClient(hub, self, server.event_hub)
         self._credentials: dict[str, tuple[str, float]] = {}
+        self._group: tuple[str, float] | None = None
         self._devices: dict[str, DeviceClient] = {}
         self._applicant: ApplicantClient | None = None
         self._clients: dict[Link, Client] = {}
@@ -247,8 +248,9 @@ class _Connection(asyncio.Protocol):
             return known
         if len(self._devices) >= _MAX_DEVICES:
             raise QueueFull(f"a connection serves {_MAX_DEVICES} devices at most")
-        credential, _ = self._credentials.get(key, ("", 0.0))
-        device, until = self._hub.access.device(key, credential, self._certificates())
+        certificates = self._certificates()
+        credential, _ = self._credentials.get(key) or (not certificates and self._group) or ("", 0.0)
+        device, until = self._hub.access.device(key, credential, certificates)
         self._hub.meter.admit(Operation.CONNECT)
         _log.info("amqp: %s connected", key)
         client = self._devices[key] = DeviceClient(self._hub, device, until, self, self._cut_off)
@@ -296,7 +298,7 @@ class _Connection(asyncio.Protocol):
             if key is not None:
                 self._admit_device(key, message.body)
             elif token.policy is not None:
-                self._admit_service(message.body)
+                self._admit_policy(message.body)
             else:
                 raise Unauthorized(f"{audience} is no device of this hub")
         except HubError as error:
@@ -312,6 +314,23 @@ class _Connection(asyncio.Protocol):
     def _admit_service(self, credential: str, policy: str | None = None) -> None:
         token = self._hub.access.service(credential, Right.SERVICE_CONNECT, policy=policy)
         self._service.until = float(token.expiry)
+
+    def _admit_policy(self, credential: str) -> None:
+        """A policy's token for the whole hub opens what the policy grants: the services' nodes, each device's, or both.
+
+        With the latter the C# SDK puts the devices of a gateway on one connection
+        (DeviceAuthenticationWithSharedAccessPolicyKey.cs).
+        """
+        token = SasToken.parse(credential)
+        rights = POLICIES.get(token.policy or "", Right(0))
+        if Right.DEVICE_CONNECT in rights:
+            self._hub.access.service(credential, Right.DEVICE_CONNECT)
+            self._group = credential, float(token.expiry)
+            for key, device in self._devices.items():
+                if key not in self._credentials:
+                    device.until = float(token.expiry)
+        if Right.SERVICE_CONNECT in rights or self._group is None:
+            self._admit_service(credential)
 
     def _admit_device(self, key: str, credential: str) -> None:
         if key not in self._credentials and len(self._credentials) >= _MAX_DEVICES:
@@ -330,7 +349,7 @@ class _Connection(asyncio.Protocol):
         self._forget(device)
         self._credentials.pop(device.device.id, None)
         _log.info("amqp: cut %s off: %s", device.device.id, reason)
-        if self._devices or self._credentials or self._service.until:
+        if self._devices or self._credentials or self._service.until or self._group:
             for link in links:
                 link.detach(condition, reason)
             self.flush()
@@ -378,6 +397,8 @@ class _Connection(asyncio.Protocol):
         deadlines += [device.until + _DEVICE_GRACE for device in self._devices.values()]
         if self._service.until:
             deadlines.append(self._service.until + _SERVICE_GRACE)
+        if self._group is not None:
+            deadlines.append(self._group[1] + _DEVICE_GRACE)
         if self._applicant is not None:
             deadlines.append(self._applicant.until + _DEVICE_GRACE)
         if self._certificates():  # judged at each link

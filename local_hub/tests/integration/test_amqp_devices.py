@@ -648,6 +648,43 @@ def test_a_reader_gets_no_frame_larger_than_it_takes(hub: Any, connect: Any) -> 
     reader.connection.close()
 
 
+@pytest.mark.parametrize(
+    ("policy", "devices", "service"),
+    [
+        ("iothubowner", True, True),
+        ("device", True, False),
+        ("service", False, True),
+        ("registryRead", False, False),
+    ],
+)
+def test_a_policys_token_for_the_hub_opens_what_the_policy_grants(
+    hub: Any, connect: Any, policy: str, devices: bool, service: bool
+) -> None:
+    """One token, and all devices of a gateway: MessageReceiveE2EPoolAmqpTests.cs of the C# SDK."""
+    names = [f"grant-{policy}-{number}".lower() for number in range(2)]
+    connect(*names)
+    client = Client(hub)
+    key = key_bytes(policy_key(hub, policy)) or b""
+    properties = {"operation": "put-token", "type": "azure-devices.net:sastoken", "name": hub.host}
+    receiver, sender = client.connection.create_receiver("$cbs"), client.connection.create_sender("$cbs")
+    sender.send(Message(body=sign(hub.host, key, int(time.time()) + 600, policy), id="1", properties=properties))
+    answer = receiver.receive(TIMEOUT)
+    assert (answer.properties["status-code"] == 200) is (devices or service)
+    for name in names:
+        if devices:
+            client.sender(name, "messages/events").send(Message(body=b"x"))
+            assert state(hub, name) == "Connected"
+        elif service:
+            with pytest.raises(LinkDetached, match="unauthorized-access"):
+                client.sender(name, "messages/events")
+    if service:
+        client.connection.create_sender("/messages/devicebound")
+    elif devices:
+        with pytest.raises(LinkDetached, match="unauthorized-access"):
+            client.connection.create_sender("/messages/devicebound")
+    client.connection.close()
+
+
 @pytest.mark.parametrize("address", ["$management", "", "ConsumerGroups/$Default/Partitions/1"])
 def test_who_asks_the_hub_for_events_is_sent_to_the_event_hub(hub: Any, address: str) -> None:
     """IoT Hub's own address of events is a redirection, by which the Azure CLI finds the Event Hubs-compatible one
