@@ -378,8 +378,8 @@ class AmqpConnection:
             except ValueError:  # a client's own: it sent on a link on which the hub sends
                 raise FrameError("the peer settles what it was not sent") from None
             outcome = _OUTCOMES.get(delivery.remote_state, Outcome.RELEASED)
-            # who leaves the settlement to the hub wants to hear the state again: azure-amqp waits for it
-            delivery.update(_STATES[outcome])
+            # who leaves the settlement to the hub hears that his verdict was taken, whatever it was
+            delivery.update(Delivery.ACCEPTED)
             delivery.settle()
             self._handler.settled(link, tag, outcome)
 
@@ -431,7 +431,6 @@ _REACTIONS = {
 
 
 _OUTCOMES = {Delivery.ACCEPTED: Outcome.ACCEPTED, Delivery.REJECTED: Outcome.REJECTED}
-_STATES = {Outcome.RELEASED: Delivery.RELEASED, **{outcome: state for state, outcome in _OUTCOMES.items()}}
 
 
 def _decode_batch(data: bytes) -> IncomingMessage:

@@ -24,7 +24,7 @@ from ..core.c2d_queue import Message, expiry
 from ..core.errors import ArgumentInvalid
 from ..hub.events import PARTITIONS, TELEMETRY, Event, Events
 from .connection import IncomingMessage
-from .encoding import Array, Int, Symbol, Timestamp, encode_message
+from .encoding import Array, Int, Symbol, Timestamp, UByte, ULong, encode_message
 
 _EVENTS = re.compile(r"(?P<hub>[^/]+)/ConsumerGroups/(?P<group>[^/]+)/Partitions/(?P<partition>\d{1,4})", re.IGNORECASE)
 _DEVICE = r"devices/(?P<device>[^/]+)(?:/modules/(?P<module>[^/]+))?"
@@ -146,12 +146,16 @@ def event_parts(message: IncomingMessage) -> tuple[bytes, dict[str, str], dict[s
 def command_message(message: Message) -> bytes:
     """A cloud-to-device message as its device receives it."""
     ack = {} if message.ack == "none" else {"iothub-ack": message.ack}
+    enqueued = Timestamp(int(message.enqueued_at * 1000))
     return encode_message(
         data=message.body,
         delivery_count=message.deliveries - 1,
+        # the types are those that AmqpIotMessageConverter.cs of the C# SDK looks for
         annotations={
-            "x-opt-sequence-number": message.sequence,
-            "x-opt-enqueued-time": Timestamp(int(message.enqueued_at * 1000)),
+            "x-opt-sequence-number": ULong(message.sequence),
+            "x-opt-enqueued-time": enqueued,
+            "iothub-enqueuedtime": enqueued,
+            "iothub-deliverycount": UByte(message.deliveries - 1),
         },
         properties={
             "message-id": message.message_id,
@@ -213,16 +217,25 @@ def event_message(event: Event) -> bytes:
 
 def file_notification_message(notice: str, token: str) -> bytes:
     """What a service is told of an uploaded file."""
-    properties = {"message-id": token, "content-type": Symbol("application/json"), "content-encoding": Symbol("utf-8")}
+    properties = {
+        "message-id": token,
+        "content-type": Symbol("application/vnd.microsoft.iothub.filenotification.json"),
+        "content-encoding": Symbol("utf-8"),
+    }
     return encode_message(data=notice.encode(), properties=properties)
 
 
-def feedback_message(records: str, token: str) -> bytes:
-    """A batch of feedback."""
+def feedback_message(records: str, token: str, hub: str, now: float) -> bytes:
+    """A batch of feedback.
+
+    https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-c2d#message-feedback
+    """
     return encode_message(
         data=records.encode(),
+        annotations={"iothub-enqueuedtime": Timestamp(int(now * 1000))},
         properties={
             "message-id": token,
+            "user-id": hub.encode(),
             "content-type": Symbol("application/vnd.microsoft.iothub.feedback.json"),
             "content-encoding": Symbol("utf-8"),
         },

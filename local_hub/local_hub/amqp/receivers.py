@@ -112,6 +112,7 @@ class FeedbackReceiver:
     """Hands out batches of feedback; a batch is forgotten when the client accepts it."""
 
     def __init__(self, hub: Hub, link: Link, wire: Wire) -> None:
+        self._hub = hub
         self._feedback = hub.feedback
         self._link = link
         self._wire = wire
@@ -123,7 +124,8 @@ class FeedbackReceiver:
         """Receiver."""
         while self._link.credit > 0 and (batch := self._feedback.take()) is not None:
             token, records = batch
-            self._tokens[self._link.send(feedback_message(json.dumps(records), token))] = token
+            message = feedback_message(json.dumps(records), token, self._hub.name, self._hub.clock())
+            self._tokens[self._link.send(message)] = token
         self._link.finish_drain()
         self._wire.flush()
 

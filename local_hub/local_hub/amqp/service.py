@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..core.errors import HubError, Unauthorized
+from ..core.errors import HubError, IotHubQuotaExceeded, Unauthorized
 from ..hub.hub import Hub
 from . import nodes
 from .client import Replies, Wire
@@ -16,6 +16,8 @@ _MANAGEMENT = "$management"
 _DEVICEBOUND, _FEEDBACK = "messages/devicebound", "messages/servicebound/feedback"
 _FILES = "messages/servicebound/filenotifications"
 _EVENTS = "messages/events"
+# services hear it so, by IotHubAmqpErrorCode.cs of the C# SDK; devices otherwise
+_QUOTA_EXCEEDED = "com.microsoft:quota-exceeded"
 
 
 class EventHub:
@@ -122,6 +124,8 @@ class ServiceClient:
                 raise Unauthorized("the token has expired")
             device_id, command = nodes.devicebound(message, self._hub.clock())
             await self._hub.messages.send(device_id, command)
+        except IotHubQuotaExceeded as error:
+            delivery.reject(_QUOTA_EXCEEDED, f"{error.code}: {error}")
         except HubError as error:
             delivery.reject(error.condition, f"{error.code}: {error}")
         else:

@@ -29,7 +29,10 @@ def device_routes(hub: Hub) -> Iterable[web.RouteDef]:
             raise ArgumentInvalid("the body is not a list of devices")
         errors = await registry.bulk(items)
         result = {"isSuccessful": not errors, "errors": errors, "warnings": []}
-        return web.json_response(result, status=400 if errors else 200)
+        if not errors:
+            return web.json_response(result)
+        # by this name the C# SDK knows that the body is a result, and no error
+        return web.json_response(result, status=400, headers={"IotHubErrorCode": "BulkRegistryOperationFailure"})
 
     async def get_device(request: web.Request) -> web.Response:
         return _answer(registry.get(request.match_info["id"]))

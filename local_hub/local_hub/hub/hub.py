@@ -50,6 +50,7 @@ class Hub:
         hostname: str = "localhost",
     ) -> None:
         self.clock = clock
+        self.name = name
         self._on_failure = on_failure
         self.store = Store(database, on_failure)
         self.meter = Meter(self.store, limits, clock)

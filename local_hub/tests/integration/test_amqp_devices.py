@@ -20,7 +20,7 @@ import uamqp
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from local_hub.core.partition import partition_of
 from local_hub.core.sas import key_bytes, sign
-from proton import ConnectionException, Endpoint, Message, SSLDomain, Timeout, symbol
+from proton import ConnectionException, Endpoint, Message, SSLDomain, Timeout, symbol, ubyte, ulong
 from proton.reactor import AtMostOnce, LinkOption, Selector
 from proton.utils import BlockingConnection, LinkDetached
 from uamqp.authentication import SASLPlain
@@ -321,6 +321,11 @@ def test_messages_are_completed_rejected_and_abandoned(hub: Any, connect: Any, e
     receiver.release(delivered=False)
     again = receiver.receive(TIMEOUT)
     assert (again.id, again.delivery_count) == ("release", 1)
+    # AmqpIotMessageConverter.cs of the C# SDK reads them in these types
+    told = again.annotations
+    assert (type(told["iothub-deliverycount"]), told["iothub-deliverycount"]) == (ubyte, 1)
+    assert type(told["x-opt-sequence-number"]) is ulong
+    assert abs(told["iothub-enqueuedtime"] / 1000 - time.time()) < 60
     receiver.close()  # what has no verdict waits for the next link
     assert registry.get_device("amqp-4").cloud_to_device_message_count == 1
     receiver = client.receiver("amqp-4", "messages/devicebound")

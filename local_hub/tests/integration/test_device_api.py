@@ -200,6 +200,8 @@ def test_a_file_goes_up_and_a_service_hears_of_it(hub: Any, monkeypatch: pytest.
     notice = json.loads(b"".join(message.get_data()))
     message.accept()
     receiver.close()
+    # the C# SDK takes no other (AmqpFileNotificationReceiver.cs)
+    assert message.properties.content_type == b"application/vnd.microsoft.iothub.filenotification.json"
     assert (notice["deviceId"], notice["blobName"], notice["blobSizeInBytes"]) == (
         "files-1",
         info["blobName"],

@@ -103,7 +103,7 @@ def test_a_hub_that_used_up_its_day_refuses_what_costs_messages(hub_with: Any) -
             act()
         assert error.value.response.status_code == 403
         assert error.value.response.json()["Message"].startswith("ErrorCode:IotHubQuotaExceeded;")
-    assert sent(registry, "one")[1] == "amqp:resource-limit-exceeded"
+    assert sent(registry, "one")[1] == "com.microsoft:quota-exceeded"
     with pytest.raises(Exception, match="C2D message send failure"):
         registry.send_c2d_message("one", "too late")
     assert registry.get_device("one").status == "enabled"  # the registry costs nothing

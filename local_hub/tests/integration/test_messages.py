@@ -77,6 +77,9 @@ def test_feedback_comes_over_amqp_too(own_hub: Any) -> None:
     try:
         batch = receiver.receive_message_batch(max_batch_size=1, timeout=10_000)
         assert b'"originalMessageId": "purged"' in b"".join(batch[0].get_data())
+        # who reads them with the C# SDK must have both: AmqpFeedbackReceiver.cs
+        assert batch[0].properties.user_id == b"local-hub"
+        assert abs(batch[0].annotations[b"iothub-enqueuedtime"] / 1000 - time.time()) < 60
         batch[0].accept()
     finally:
         receiver.close()

@@ -139,6 +139,14 @@ def test_a_parent_must_be_an_edge_device(hub: Any, scopes: dict[str, Any]) -> No
     assert hub.request("GET", "/devices/scope-orphan").status_code == 404
 
 
+def test_a_bulk_operation_with_errors_is_named_in_its_header(hub: Any) -> None:
+    """By which the C# SDK reads the result instead of throwing (HttpClientHelper.cs)."""
+    operation = {"id": "bulk-header", "importMode": "create"}
+    assert "IotHubErrorCode" not in hub.request("POST", "/devices", json=[operation]).headers
+    answer = hub.request("POST", "/devices", json=[operation])
+    assert (answer.status_code, answer.headers["IotHubErrorCode"]) == (400, "BulkRegistryOperationFailure")
+
+
 def test_an_imported_edge_device_keeps_its_scope(own_hub: Any) -> None:
     """So children that are imported with it find it: RegistryManager_AddDevices2Async_Works of azure-iot-sdk-csharp."""
     edge = {"id": "moved", "importMode": "create", "capabilities": {"iotEdge": True}, "deviceScope": "scope-of-old"}
