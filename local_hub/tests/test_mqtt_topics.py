@@ -46,9 +46,16 @@ def test_the_expiry_of_a_message_has_seven_digits() -> None:
 
 def test_when_a_message_was_made_is_told_as_over_amqp() -> None:
     """The C SDK writes `$.ctime` here, and this property there (uamqp_messaging.c); other system names are dropped."""
-    topic = "devices/d/messages/events/%24.ctime=2026-11-26T02%3A00%3A00Z&%24.sub=s&n=1"
+    topic = "devices/d/messages/events/%24.ctime=2026-11-26T02%3A00%3A00Z&%24.other=s&n=1"
     expected = {"iothub-creation-time-utc": "2026-11-26T02:00:00Z", "n": "1"}
     assert topics.parse_publication(topic, "d") == topics.Telemetry({}, expected)
+
+
+def test_components_and_interfaces_are_system_properties() -> None:
+    """MqttIotHubAdapter.cs of the C# SDK, mqtt_topic_iothub.py of the Python one."""
+    topic = "devices/d/messages/events/%24.sub=thermostat1&%24.ifid=urn%3Aazureiot%3ASecurity"
+    expected = {"dt-subject": "thermostat1", "iothub-interface-id": "urn:azureiot:Security"}
+    assert topics.parse_publication(topic, "d") == topics.Telemetry(expected, {})
 
 
 def test_requests_are_told_apart() -> None:

@@ -204,7 +204,8 @@ class DeviceClient:
                 raise self._refusal
             parts = [nodes.event_parts(each) for each in message.batch or (message,)]
             generation, append = device.identity.generation_id, self._hub.events.append
-            await asyncio.gather(*(append(device.id, generation, *each) for each in parts))
+            marked = [(body, device.with_model(system), own) for body, system, own in parts]
+            await asyncio.gather(*(append(device.id, generation, *each) for each in marked))
         except HubError as error:
             delivery.reject(error.condition, f"{error.code}: {error}")
         else:

@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from ..core.c2d_queue import Message, expiry
 from ..core.errors import ArgumentInvalid
+from ..hub.device import MODEL
 from ..hub.events import PARTITIONS, TELEMETRY, Event, Events
 from .connection import IncomingMessage
 from .encoding import Array, Int, Symbol, Timestamp, UByte, ULong, encode_message
@@ -31,6 +32,8 @@ _DEVICE = r"devices/(?P<device>[^/]+)(?:/modules/(?P<module>[^/]+))?"
 _DEVICE_NODE = re.compile(_DEVICE + r"/(?P<node>messages/events|messages/devicebound|methods/devicebound|twin)", re.I)
 _AUDIENCE = re.compile(r"(?:[^/]+/)?" + _DEVICE, re.IGNORECASE)
 _TO = re.compile(r"/?devices/([^/]+)/messages/devicebound", re.IGNORECASE)
+SAID_BY_DEVICES = ("iothub-interface-id", "dt-subject")
+"""What devices say of an event in annotations: the interface of a security agent, the component of a model."""
 _ACKS = ("none", "positive", "negative", "full")
 _MAX_PROPERTIES = 64 * 1024
 _AUTH_METHOD = '{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}'
@@ -138,6 +141,7 @@ def event_parts(message: IncomingMessage) -> tuple[bytes, dict[str, str], dict[s
         "user-id": message.user_id,
         "content-type": message.content_type,
         "content-encoding": message.content_encoding,
+        **{name: message.annotations.get(name) for name in SAID_BY_DEVICES},
     }
     known = {name: str(value) for name, value in system.items() if value is not None}
     return body_bytes(message), known, {name: _text(value) for name, value in message.properties.items()}
@@ -207,6 +211,7 @@ def event_message(event: Event) -> bytes:
     if event.source == TELEMETRY:  # what the hub itself says has nobody who proved himself
         annotations["iothub-connection-auth-method"] = _AUTH_METHOD
         annotations["iothub-connection-auth-generation-id"] = event.generation_id
+        annotations |= {name: event.system[name] for name in (*SAID_BY_DEVICES, MODEL) if name in event.system}
     return encode_message(
         data=event.body,
         annotations=annotations,

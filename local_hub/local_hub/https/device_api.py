@@ -40,6 +40,8 @@ _SYSTEM = {
     "iothub-userid": "user-id",
     "iothub-contenttype": "content-type",
     "iothub-contentencoding": "content-encoding",
+    "iothub-interface-id": "iothub-interface-id",
+    "dt-subject": "dt-subject",
 }
 
 
@@ -65,6 +67,7 @@ def device_api_routes(hub: Hub) -> Iterable[web.RouteDef]:
             events = [(await request.read(), *_headers(request.headers))]
         for body, system, properties in events:
             await _refuse_by_fault(properties)
+            system = device.with_model(system)
             await hub.events.append(device.id, device.identity.generation_id, body, system, properties)
         return web.Response(status=204)
 

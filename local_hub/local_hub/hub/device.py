@@ -32,6 +32,9 @@ class DeviceLink(Protocol):
         """Cut the connection."""
 
 
+MODEL = "dt-dataschema"
+
+
 @dataclass
 class Device:
     """Identity, twin, queue and connection of one device or module. Only a device has `modules`, by module id."""
@@ -88,6 +91,13 @@ class Device:
             "capabilities": {"iotEdge": identity.iot_edge},
             **identity.scope_document(),
         }
+
+    def with_model(self, system: dict[str, str]) -> dict[str, str]:
+        """The system properties of an event, with the model that the device announced.
+
+        https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct#system-properties-of-d2c-iot-hub-messages
+        """
+        return {**system, MODEL: self.twin.model_id} if self.twin.model_id else system
 
     def twin_document(self) -> JsonObject:
         """REST's `Twin`."""

@@ -151,7 +151,8 @@ class Session:
         stored = functools.partial(self._stored, packet)
         try:
             # no task for each of them: most of what devices send is this
-            generation = self._device.identity.generation_id
+            device = self._device
+            generation, system = device.identity.generation_id, device.with_model(system)
             self._hub.events.append_then(stored, self._id, generation, packet.payload, system, properties)
         except HubError as error:
             self._hang_up(str(error))

@@ -28,6 +28,8 @@ _SYSTEM = {
     "$.ct": "content-type",
     "$.ce": "content-encoding",
     "$.exp": "absolute-expiry-time",
+    "$.ifid": "iothub-interface-id",
+    "$.sub": "dt-subject",
 }
 _CREATED = {"$.ctime": "iothub-creation-time-utc"}
 """What is a property of the application over AMQP: uamqp_messaging.c of azure-iot-sdk-c."""

@@ -286,6 +286,15 @@ def test_a_device_may_ask_that_its_events_are_refused(
     eventually(lambda: refused() is None)
 
 
+def test_an_event_tells_its_component_and_interface(hub: Any, connect: Any, eventually: Eventually) -> None:
+    """In annotations (AmqpIotMessageConverter.cs of the C# SDK), where readers find them again."""
+    said = {"dt-subject": "thermostat1", "iothub-interface-id": "urn:azureiot:Security"}
+    sender = connect("amqp-component").sender("amqp-component", "messages/events")
+    sender.send(Message(body=b"x", annotations={symbol(name): value for name, value in said.items()}))
+    (event,) = events_of(hub, "amqp-component", 1, eventually)
+    assert {name: event.system_properties[name.encode()].decode() for name in said} == said
+
+
 def test_a_batch_becomes_single_events(hub: Any, eventually: Eventually) -> None:
     """As the C SDK sends them, and with SASL PLAIN."""
     hub.registry().create_device_with_sas("amqp-3", None, None, "enabled")

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.iot.device import Message
+from azure.iot.device import IoTHubDeviceClient, Message
 
 Eventually = Callable[..., Any]
 
@@ -62,6 +63,22 @@ def test_an_event_arrives_with_its_properties(hub: Any, device: Any, eventually:
     assert event.system_properties[b"iothub-message-source"] == b"Telemetry"
     assert abs(event.enqueued_time.timestamp() - time.time()) < 60
     assert event.system_properties[b"iothub-enqueuedtime"] == int(event.enqueued_time.timestamp() * 1000)
+
+
+def test_an_event_tells_the_model_of_its_device(hub: Any, eventually: Eventually) -> None:
+    created = hub.registry().create_device_with_sas("d2c-model", None, None, "enabled")
+    device = IoTHubDeviceClient.create_from_connection_string(
+        f"HostName={hub.host};DeviceId=d2c-model;SharedAccessKey={created.authentication.symmetric_key.primary_key}",
+        server_verification_cert=Path(hub.environment["IOTHUB_CA_FILE"]).read_text(),
+        product_info="dtmi:com:example:Fridge;1",
+    )
+    hub.keep(device)
+    device.name_for_tests = "d2c-model"
+    device.connect()
+    device.send_message("x")
+    with reading(hub, starting_position="-1") as events:
+        event = eventually(lambda: sent_by(device, events))[0]
+    assert event.system_properties[b"dt-dataschema"] == b"dtmi:com:example:Fridge;1"
 
 
 def test_a_plain_event_has_no_content_type(hub: Any, device: Any, eventually: Eventually) -> None:
