@@ -104,7 +104,9 @@ async def test_answers_of_provisioning_come_as_they_are_subscribed(tmp_path: Pat
     for number in (1, 2):
         topic = f"$dps/registrations/GET/iotdps-get-operationstatus/?$rid={number}&operationId=none"
         session.handle(packets.Publish(topic, b"", 0))
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        while len(written) < 3:  # the acknowledgement of the subscription and two answers
+            await asyncio.sleep(0)
     await hub.close()
     answers = list(packets.PacketReader().feed(b"".join(written[1:])))
     assert [(answer.qos, answer.packet_id) for answer in answers if isinstance(answer, packets.Publish)] == (
