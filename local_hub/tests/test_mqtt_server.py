@@ -97,16 +97,21 @@ async def test_answers_of_provisioning_come_as_they_are_subscribed(tmp_path: Pat
     hub = Hub(tmp_path / "hub.sqlite", {OWNER: KEY}, frozenset({"localhost"}), failed)
     hub.start()
     written: list[bytes] = []
+    answered = asyncio.Event()
+
+    def write(data: bytes) -> None:
+        written.append(data)
+        if len(written) == 3:  # the acknowledgement of the subscription and two answers
+            answered.set()
+
     enrollment = new_enrollment("one", {"attestation": {"type": "symmetricKey"}}, None, 0.0, group=False)
     applicant = Applicant("one", enrollment, (), 0.0)
-    session = ProvisioningSession(hub, applicant, written.append, lambda reason: failed(AssertionError(reason)))
+    session = ProvisioningSession(hub, applicant, write, lambda reason: failed(AssertionError(reason)))
     session.handle(packets.Subscribe(7, (("$dps/registrations/res/#", qos),)))
     for number in (1, 2):
         topic = f"$dps/registrations/GET/iotdps-get-operationstatus/?$rid={number}&operationId=none"
         session.handle(packets.Publish(topic, b"", 0))
-    async with asyncio.timeout(5):
-        while len(written) < 3:  # the acknowledgement of the subscription and two answers
-            await asyncio.sleep(0)
+    await asyncio.wait_for(answered.wait(), 5)
     await hub.close()
     answers = list(packets.PacketReader().feed(b"".join(written[1:])))
     assert [(answer.qos, answer.packet_id) for answer in answers if isinstance(answer, packets.Publish)] == (
